@@ -1,0 +1,4 @@
+package broker
+
+// Broker is one Kafka broker.
+type Broker struct{}
