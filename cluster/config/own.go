@@ -1,0 +1,82 @@
+package config
+
+import "strings"
+
+// Own finds one of moldau's own keys; they all begin with "moldau.".
+func Own(name string) (*Key, bool) {
+	k, ok := ownKeys[name]
+	return k, ok
+}
+
+func text(s string) *string { return &s }
+
+var ownKeys = map[string]*Key{
+	"moldau.admin.listen": {
+		Name: "moldau.admin.listen", Type: String, Default: text("127.0.0.1:9644"), Importance: "MEDIUM",
+		Doc: "Address of the HTTP listener for metrics, health and the console; the flag --admin-listen.",
+	},
+	"moldau.cluster.listen": {
+		Name: "moldau.cluster.listen", Type: String, Default: text("127.0.0.1:9190"), Importance: "MEDIUM",
+		Doc: "Address for gossip and the metadata quorum; the flag --cluster-listen.",
+	},
+}
+
+// listenerPrefix begins a key that holds for one listener only: listener.name.NAME.KEY.
+const listenerPrefix = "listener.name."
+
+// baseKey takes the listener's prefix off a key.
+func baseKey(name string) string {
+	rest, ok := strings.CutPrefix(name, listenerPrefix)
+	if !ok {
+		return name
+	}
+	_, rest, ok = strings.Cut(rest, ".")
+	if !ok {
+		return name
+	}
+	return rest
+}
+
+// extensionKey says whether Kafka, or a plug-in of it, reads a key that its own table does not hold.
+func extensionKey(name string) bool {
+	switch name {
+	case "super.users", "allow.everyone.if.no.acl.found", "zookeeper.connect", "zookeeper.connection.timeout.ms",
+		"zookeeper.session.timeout.ms", "leader.replication.throttled.rate", "follower.replication.throttled.rate",
+		"replica.alter.log.dirs.io.max.bytes.per.second":
+		return true
+	}
+	for _, p := range []string{"config.providers.", "rsm.config.", "rlmm.config.", listenerPrefix} {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// HasEffect says whether a broker key changes anything in moldau.
+func HasEffect(name string) bool { return effective[name] }
+
+// effective are the broker keys that something in moldau reads.
+var effective = map[string]bool{
+	"node.id": true, "broker.id": true, "broker.rack": true, "process.roles": true,
+	"listeners": true, "advertised.listeners": true, "listener.security.protocol.map": true,
+	"controller.listener.names": true, "controller.quorum.voters": true, "controller.quorum.bootstrap.servers": true,
+	"log.dir": true, "log.dirs": true,
+	"auto.create.topics.enable": true, "num.partitions": true, "default.replication.factor": true,
+	"delete.topic.enable": true, "min.insync.replicas": true,
+	"message.max.bytes": true, "max.decompressed.message.bytes": true, "compression.type": true,
+	"compression.gzip.level": true, "compression.lz4.level": true, "compression.zstd.level": true,
+	"log.message.timestamp.type": true, "log.message.timestamp.before.max.ms": true,
+	"log.message.timestamp.after.max.ms": true,
+	"log.segment.bytes":                  true, "log.roll.ms": true, "log.roll.hours": true, "log.index.interval.bytes": true,
+	"log.index.size.max.bytes": true, "log.cleanup.policy": true, "log.segment.delete.delay.ms": true,
+	"log.flush.interval.messages": true, "log.flush.interval.ms": true,
+	"socket.request.max.bytes": true, "connections.max.idle.ms": true, "max.connections": true,
+	"max.connections.per.ip": true, "queued.max.request.bytes": true,
+	"fetch.max.bytes": true, "max.incremental.fetch.session.cache.slots": true, "max.request.partition.size.limit": true,
+	"group.initial.rebalance.delay.ms": true, "group.min.session.timeout.ms": true, "group.max.session.timeout.ms": true,
+	"group.max.size": true, "offset.metadata.max.bytes": true, "offsets.retention.minutes": true,
+	"offsets.retention.check.interval.ms": true, "offsets.topic.num.partitions": true,
+	"offsets.topic.replication.factor": true, "offsets.topic.segment.bytes": true,
+	"producer.id.expiration.ms": true, "request.timeout.ms": true,
+}
