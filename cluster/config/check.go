@@ -59,7 +59,8 @@ func (k *Key) Canonical(v string) (string, error) {
 
 var commaAndBlanks = regexp.MustCompile(`[ \t\n\x0B\f\r]*,[ \t\n\x0B\f\r]*`)
 
-// parse is Kafka's ConfigDef.parseType, with the rule of KIP-1161 that a list has neither empty nor repeated elements.
+// parse is Kafka's ConfigDef.parseType, with the rule of KIP-1161 that a list has no empty
+// elements and that repeated ones count once.
 func (k *Key) parse(v string) (value, string, error) {
 	t := strings.TrimFunc(v, func(r rune) bool { return r <= ' ' }) // what Java's String.trim removes
 	bad := func(allowed string) (value, string, error) {
@@ -89,10 +90,13 @@ func (k *Key) parse(v string) (value, string, error) {
 		if t == "" {
 			return value{}, "", nil
 		}
-		list := commaAndBlanks.Split(t, -1)
-		for i, e := range list {
-			if e == "" || slices.Contains(list[:i], e) {
-				return bad("a comma separated list without empty or repeated elements")
+		var list []string
+		for _, e := range commaAndBlanks.Split(t, -1) {
+			if e == "" {
+				return bad("a comma separated list without empty elements")
+			}
+			if !slices.Contains(list, e) {
+				list = append(list, e)
 			}
 		}
 		return value{list: list}, strings.Join(list, ","), nil
