@@ -1,0 +1,24 @@
+# What CI runs is `bash test.sh`; the rest are shortcuts for daily work.
+.PHONY: build test unit fuzz-short lint compat compat-baseline bench bench-quick
+
+build: ## one static binary, bin/moldau
+	CGO_ENABLED=0 go build -trimpath -o bin/moldau ./cmd/moldau
+
+unit: ## Go tests only: no Java, Python or Node needed
+	go vet ./... && go test ./...
+
+test: ## everything, installing what it needs
+	bash test.sh
+
+fuzz-short: ## a few seconds of every fuzz target
+	bash .ci/fuzz 5s
+
+lint: ## golangci-lint, built from the module proxy on first use
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run
+
+bench: ## Go benchmarks of the hot paths
+	go test -run '^$$' -bench . -benchmem ./protocol/... ./storage/... ./broker/...
+
+bench-quick: build ## next to Apache Kafka 4.4.0 in one alternating run
+	bash compat-tests/setup/setup.sh kafka
+	go run ./bench/quick
