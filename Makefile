@@ -21,4 +21,4 @@ bench: ## Go benchmarks of the hot paths
 
 bench-quick: build ## next to Apache Kafka 4.4.0 in one alternating run
 	bash compat-tests/setup/setup.sh kafka
-	go run ./bench/quick
+	go test -tags bench -count=1 -timeout 60m -run TestQuick -v ./bench/quick

@@ -1,4 +1,6 @@
-package main
+//go:build bench
+
+package quick
 
 import (
 	"context"
