@@ -1,9 +1,71 @@
 package broker
 
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"moldau.io/moldau/protocol"
+)
+
 // A handler starts the work of one request. It runs on the connection's reading goroutine, so what it does before it
-// returns happens in request order; it answers by exactly one call of r.Reply, r.ReplyRaw, r.NoReply or r.Hangup, now or
-// later, from any goroutine.
+// returns happens in request order; it answers by exactly one call of r.Reply, r.ReplyRaw, r.NoReply, r.Hangup or r.Park,
+// now or later, from any goroutine. It may block on local work and on Node.Propose only, and must respect r.ctx.
 type handler func(b *Broker, r *request)
 
 // handlers has one row for each row of protocol.APIs; a test holds the two equal.
 var handlers = map[int16]handler{}
+
+const (
+	keyProduce     = int16(kmsg.Produce)
+	keyFetch       = int16(kmsg.Fetch)
+	keyApiVersions = int16(kmsg.ApiVersions)
+)
+
+// parse makes a request of a frame. The error says why the frame is none, and costs the connection: Kafka sends nothing
+// for an unknown key, a version that it does not have, or a body that cannot be read (core/network/SocketServer.scala).
+func (b *Broker) parse(c *conn, frame []byte) (*request, error) {
+	now := time.Now()
+	c.lastActive.Store(int64(now.Sub(c.srv.start)))
+	h, body, err := protocol.ParseHeader(frame)
+	if err != nil {
+		return nil, frameErrorf("a request header that cannot be read: %v", err)
+	}
+	api, ok := protocol.Lookup(h.Key)
+	if !ok {
+		return nil, frameErrorf("a request with the API key %d, version %d: no such API here", h.Key, h.Version)
+	}
+	r := &request{ctx: c.ctx, conn: c, header: h, received: now, stats: b.metrics.api(h.Key)}
+	switch {
+	case h.Version < api.Min || h.Version > api.Max:
+		if h.Key != keyApiVersions {
+			return nil, frameErrorf("a %s request of version %d, supported are %d to %d", api.Name, h.Version, api.Min, api.Max)
+		}
+		r.unsupported = true
+	case h.Key == keyProduce || h.Key == keyFetch:
+		r.body = body
+	default:
+		// The decoded message may keep slices of what it was decoded from, and a handler may keep the message; the
+		// connection's buffer is used again for the next frame.
+		r.msg, err = protocol.DecodeBody(api, h.Version, append([]byte(nil), body...))
+		if err != nil {
+			return nil, frameErrorf("a %s request of version %d whose body cannot be read: %v", api.Name, h.Version, err)
+		}
+	}
+	return r, nil
+}
+
+// dispatch runs the request's handler.
+func (b *Broker) dispatch(r *request) {
+	if r.unsupported {
+		// The one error that has its own answer: a newer client learns from it which versions to use (KIP-511).
+		r.ReplyRaw(protocol.EncodeUnsupportedApiVersions(r.header))
+		return
+	}
+	h, ok := handlers[r.header.Key]
+	if !ok {
+		r.Hangup("no handler") // a test holds the two tables equal
+		return
+	}
+	h(b, r)
+}

@@ -1,0 +1,284 @@
+package broker
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+
+	"moldau.io/moldau/protocol"
+)
+
+const (
+	// bufferBytesMin is the size of the buffers that nearly every frame fits in, and the step in which a larger frame's
+	// memory grows while its bytes arrive.
+	bufferBytesMin = 64 << 10
+	// bufferClasses is the number of pooled sizes, each twice the one before. Larger buffers are left to the collector.
+	bufferClasses = 7
+	// frameHeadBytes is what is looked at before more of a frame is read: size, API key, version.
+	frameHeadBytes = 8
+)
+
+// frameError says that what a client sent is no request of this protocol.
+type frameError struct{ what string }
+
+func (e *frameError) Error() string { return e.what }
+
+func frameErrorf(format string, a ...any) error { return &frameError{what: fmt.Sprintf(format, a...)} }
+
+// buffers are pools of read buffers by size class.
+type buffers struct {
+	classes [bufferClasses]sync.Pool
+}
+
+// buffer is a slice with the class it goes back to, -1 for none.
+type buffer struct {
+	b     []byte
+	class int
+}
+
+// get returns a buffer of at least n bytes.
+func (p *buffers) get(n int) *buffer {
+	for class := range p.classes {
+		size := bufferBytesMin << class
+		if n > size {
+			continue
+		}
+		if b, ok := p.classes[class].Get().(*buffer); ok {
+			return b
+		}
+		return &buffer{b: make([]byte, size), class: class}
+	}
+	return &buffer{b: make([]byte, n), class: -1}
+}
+
+func (p *buffers) put(b *buffer) {
+	if b.class >= 0 {
+		p.classes[b.class].Put(b)
+	}
+}
+
+// inbound cuts a connection's bytes into frames. A frame is valid until the next call of next: whoever keeps bytes of it
+// copies them. While nothing has arrived, no buffer is held, so an idle connection costs no read memory.
+type inbound struct {
+	c   *conn
+	raw syscall.RawConn // nil when the connection is not a plain socket; then a buffer is held while waiting
+	max int             // socket.request.max.bytes
+
+	buf      *buffer
+	r, w     int // buf.b[r:w] is unread
+	frame    int // bytes of the frame handed out last, with its size field
+	largest  int // largest frame so far: a guess at the next
+	small    int64 // taken from the budget for the first buffer
+	large    int64 // reserved for a frame that needs more
+
+	try     func(fd uintptr) bool // reads once without blocking; made once, so that waiting allocates nothing
+	tryN    int
+	tryErr  error
+}
+
+func newInbound(c *conn, max int) inbound {
+	in := inbound{c: c, max: max}
+	if sc, ok := c.nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			in.raw = raw
+		}
+	}
+	return in
+}
+
+// next returns the next frame without its size field. The error is a *frameError when the bytes are not a request.
+func (in *inbound) next() ([]byte, error) {
+	in.finish()
+	for in.w-in.r < frameHeadBytes {
+		if in.w-in.r >= 4 {
+			if _, err := in.size(); err != nil {
+				return nil, err
+			}
+		}
+		if err := in.fill(frameHeadBytes); err != nil {
+			return nil, in.cut(err)
+		}
+	}
+	size, err := in.size()
+	if err != nil {
+		return nil, err
+	}
+	head := in.buf.b[in.r:]
+	key, version := int16(binary.BigEndian.Uint16(head[4:])), int16(binary.BigEndian.Uint16(head[6:]))
+	if _, ok := protocol.Lookup(key); !ok {
+		return nil, frameErrorf("a frame of %d bytes with the API key %d, version %d: no such API here", size, key, version)
+	}
+	for in.w-in.r < size+4 {
+		if err := in.fill(size + 4); err != nil {
+			return nil, in.cut(err)
+		}
+	}
+	in.frame = size + 4
+	in.largest = max(in.largest, in.frame)
+	in.c.frameSince.Store(0)
+	return in.buf.b[in.r+4 : in.r+in.frame], nil
+}
+
+// size is the size that the frame at the front declares.
+func (in *inbound) size() (int, error) {
+	size := int(int32(binary.BigEndian.Uint32(in.buf.b[in.r:])))
+	switch {
+	case size < 8: // key, version and correlation id
+		return 0, frameErrorf("a frame of %d bytes", size)
+	case size > in.max:
+		return 0, frameErrorf("a frame of %d bytes, the limit is %d (socket.request.max.bytes)", size, in.max)
+	}
+	return size, nil
+}
+
+// finish lets go of the frame handed out last.
+func (in *inbound) finish() {
+	if in.buf == nil {
+		return
+	}
+	in.r += in.frame
+	in.frame = 0
+	if in.r == in.w {
+		in.release()
+	}
+}
+
+// release gives the buffer back.
+func (in *inbound) release() {
+	if in.buf != nil {
+		in.c.b.buffers.put(in.buf)
+		in.buf = nil
+	}
+	in.r, in.w, in.frame = 0, 0, 0
+	if in.small > 0 {
+		in.c.b.budget.release(in.small, in.large)
+		in.small, in.large = 0, 0
+	}
+}
+
+// cut is the error for a connection that ended: in the middle of a frame, or between two.
+func (in *inbound) cut(err error) error {
+	if err == io.EOF && in.w > in.r {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// fill reads more bytes of a frame that is want bytes long in all, as far as is known.
+func (in *inbound) fill(want int) error {
+	if err := in.makeRoom(want); err != nil {
+		return err
+	}
+	n, err := in.read()
+	if n > 0 {
+		in.w += n
+		in.c.b.metrics.bytesIn.Add(uint64(n))
+		in.note()
+	}
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return io.EOF
+	}
+	return nil
+}
+
+// note keeps what the sweep looks at to find a frame that does not move.
+func (in *inbound) note() {
+	have := in.w - in.r
+	if have >= 4 {
+		if size := int(int32(binary.BigEndian.Uint32(in.buf.b[in.r:]))); have >= size+4 {
+			return // complete: the common case stores nothing
+		}
+	}
+	if in.c.frameSince.Load() == 0 {
+		in.c.frameSince.Store(in.c.srv.clock())
+	}
+	in.c.frameBytes.Store(int64(have))
+}
+
+// makeRoom sees to it that there is room to read into, and that the frame fits the memory budget. The buffer grows as
+// bytes arrive, at most to twice what has come, so a size that is only declared costs nothing.
+func (in *inbound) makeRoom(want int) error {
+	if in.buf == nil {
+		// Between two frames: the buffer is taken by read, once there is something to be read.
+		return in.c.b.budget.wait(in.c.gone)
+	}
+	if more := int64(want-bufferBytesMin) - in.large; want > bufferBytesMin && more > 0 {
+		if err := in.c.b.budget.reserve(more, in.c.gone); err != nil {
+			return err
+		}
+		in.large += more
+	}
+	if in.r+want <= len(in.buf.b) && in.w < len(in.buf.b) {
+		return nil
+	}
+	have := in.buf.b[in.r:in.w]
+	size := max(bufferBytesMin, 2*len(have))
+	if want <= in.largest && in.largest <= bufferBytesMin<<(bufferClasses-1) {
+		size = want // this client has sent as much before
+	}
+	size = min(size, want)
+	if size <= len(in.buf.b) {
+		if in.r > 0 {
+			in.w = copy(in.buf.b, have)
+			in.r = 0
+		}
+		if in.w < len(in.buf.b) {
+			return nil
+		}
+	}
+	next := in.c.b.buffers.get(max(size, len(have)+1))
+	in.w = copy(next.b, have)
+	in.r = 0
+	in.c.b.buffers.put(in.buf)
+	in.buf = next
+	return nil
+}
+
+// read reads once, waiting for the client without holding a buffer where the connection allows it.
+func (in *inbound) read() (int, error) {
+	if in.raw == nil {
+		if in.buf == nil {
+			in.take()
+		}
+		return in.c.nc.Read(in.buf.b[in.w:])
+	}
+	if in.try == nil {
+		in.try = in.tryRead
+	}
+	if err := in.raw.Read(in.try); err != nil {
+		return 0, err
+	}
+	return in.tryN, in.tryErr
+}
+
+func (in *inbound) take() {
+	in.buf = in.c.b.buffers.get(bufferBytesMin)
+	in.r, in.w, in.frame = 0, 0, 0
+	in.small = int64(len(in.buf.b))
+	in.c.b.budget.charge(in.small)
+}
+
+func (in *inbound) tryRead(fd uintptr) bool {
+	if in.buf == nil {
+		in.take()
+	}
+	for {
+		n, err := syscall.Read(int(fd), in.buf.b[in.w:])
+		switch err {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			if in.r == in.w {
+				in.release()
+			}
+			return false
+		}
+		in.tryN, in.tryErr = max(n, 0), err
+		return true
+	}
+}
