@@ -34,7 +34,6 @@ type conn struct {
 	listener string
 	ip       string // without port
 	remote   string // with port
-	id       string // Kafka's connection id: local address, remote address, index
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -42,9 +41,9 @@ type conn struct {
 	room   chan struct{} // one token: the queue has become shorter
 	gone   chan struct{} // closed when the connection is closed
 	out    sender        // used by whoever holds mu.sending
-	in     inbound       // the reader's
 
-	software softwareName // from ApiVersions, the reader's
+	in     inbound         // the reader's
+	header protocol.Header // the reader's: of the last request
 
 	// Read by the server's sweep, as nanoseconds of the monotonic clock since the server started.
 	lastActive atomic.Int64

@@ -3,8 +3,6 @@ package broker
 import (
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"moldau.io/moldau/protocol"
 )
 
@@ -17,9 +15,8 @@ type handler func(b *Broker, r *request)
 var handlers = map[int16]handler{}
 
 const (
-	keyProduce     = int16(kmsg.Produce)
-	keyFetch       = int16(kmsg.Fetch)
-	keyApiVersions = int16(kmsg.ApiVersions)
+	keyProduce int16 = 0
+	keyFetch   int16 = 1
 )
 
 // parse makes a request of a frame. The error says why the frame is none, and costs the connection: Kafka sends nothing
@@ -27,26 +24,21 @@ const (
 func (b *Broker) parse(c *conn, frame []byte) (*request, error) {
 	now := time.Now()
 	c.lastActive.Store(int64(now.Sub(c.srv.start)))
-	h, body, err := protocol.ParseHeader(frame)
+	body, err := c.header.Parse(frame) // keeps the client id of the request before, which is the same string
+	h := c.header
 	if err != nil {
 		return nil, frameErrorf("a request header that cannot be read: %v", err)
 	}
-	api, ok := protocol.Lookup(h.Key)
-	if !ok {
-		return nil, frameErrorf("a request with the API key %d, version %d: no such API here", h.Key, h.Version)
-	}
+	api, _ := protocol.Lookup(h.Key)
 	r := &request{ctx: c.ctx, conn: c, header: h, received: now, stats: b.metrics.api(h.Key)}
 	switch {
-	case h.Version < api.Min || h.Version > api.Max:
-		if h.Key != keyApiVersions {
-			return nil, frameErrorf("a %s request of version %d, supported are %d to %d", api.Name, h.Version, api.Min, api.Max)
-		}
+	case !api.Supports(h.Version): // ApiVersions; any other was an error
 		r.unsupported = true
 	case h.Key == keyProduce || h.Key == keyFetch:
 		r.body = body
 	default:
-		// The decoded message may keep slices of what it was decoded from, and a handler may keep the message; the
-		// connection's buffer is used again for the next frame.
+		// The message keeps slices of what it is decoded from, and its handler may keep the message; the connection's
+		// buffer is used again for the next frame.
 		r.msg, err = protocol.DecodeBody(api, h.Version, append([]byte(nil), body...))
 		if err != nil {
 			return nil, frameErrorf("a %s request of version %d whose body cannot be read: %v", api.Name, h.Version, err)

@@ -66,16 +66,16 @@ type inbound struct {
 	raw syscall.RawConn // nil when the connection is not a plain socket; then a buffer is held while waiting
 	max int             // socket.request.max.bytes
 
-	buf      *buffer
-	r, w     int // buf.b[r:w] is unread
-	frame    int // bytes of the frame handed out last, with its size field
-	largest  int // largest frame so far: a guess at the next
-	small    int64 // taken from the budget for the first buffer
-	large    int64 // reserved for a frame that needs more
+	buf     *buffer
+	r, w    int   // buf.b[r:w] is unread
+	frame   int   // bytes of the frame handed out last, with its size field
+	largest int   // largest frame so far: a guess at the next
+	small   int64 // taken from the budget for the first buffer
+	large   int64 // reserved for a frame that needs more
 
-	try     func(fd uintptr) bool // reads once without blocking; made once, so that waiting allocates nothing
-	tryN    int
-	tryErr  error
+	try    func(fd uintptr) bool // reads once without blocking; made once, so that waiting allocates nothing
+	tryN   int
+	tryErr error
 }
 
 func newInbound(c *conn, max int) inbound {

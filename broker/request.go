@@ -16,7 +16,7 @@ import (
 type request struct {
 	// Set before the handler runs, never changed after.
 
-	ctx      context.Context // ends with the connection
+	ctx         context.Context // ends with the connection
 	conn        *conn
 	header      protocol.Header
 	msg         kmsg.Request // decoded body; nil for Produce and Fetch, which parse body in place
@@ -138,4 +138,9 @@ func (r *request) settle(s slotState, resp *protocol.Response, p parked) {
 	if !inHandler {
 		c.kickWriter()
 	}
+}
+
+// done is called by the sender of the answer, with the connection's lock held, when r has left the queue.
+func (r *request) done() {
+	r.stats.answered(time.Since(r.received))
 }
