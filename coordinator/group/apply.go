@@ -1,0 +1,199 @@
+package group
+
+import (
+	"time"
+
+	"moldau.io/moldau/protocol"
+)
+
+// Apply is the one way hard state changes: after a live append and on replay alike, with the same records in the same
+// order. It keeps the pointers in r.
+func (m *Machine) Apply(r Record) {
+	switch {
+	case r.IsCommit() && r.Commit != nil:
+		m.applyCommit(r)
+	case r.IsCommit():
+		m.applyOffsetRemoved(r)
+	case r.Saved != nil:
+		m.applySaved(r.Group, r.Saved)
+	default:
+		m.applyGroupRemoved(r.Group)
+	}
+}
+
+// applyCommit makes the group if need be: a group that only ever stored offsets has no record of its own.
+func (m *Machine) applyCommit(r Record) {
+	g := m.groups[r.Group]
+	if g == nil {
+		g = newGroup(r.Group)
+		m.groups[r.Group] = g
+	}
+	if g.offsets == nil {
+		g.offsets = map[string]map[int32]*Commit{}
+	}
+	of := g.offsets[r.Topic]
+	if of == nil {
+		of = map[int32]*Commit{}
+		g.offsets[r.Topic] = of
+	}
+	of[r.Partition] = r.Commit
+}
+
+func (m *Machine) applyOffsetRemoved(r Record) {
+	g := m.groups[r.Group]
+	if g == nil {
+		return
+	}
+	delete(g.offsets[r.Topic], r.Partition)
+	if len(g.offsets[r.Topic]) == 0 {
+		delete(g.offsets, r.Topic)
+	}
+}
+
+// applySaved takes over a saved group. A live group has its members already; the record gives it the assignments and so
+// makes it stable, or empties it. The record that only says that a group began changes nothing.
+func (m *Machine) applySaved(id string, s *Saved) {
+	g := m.groups[id]
+	if g == nil {
+		g = newGroup(id)
+		m.groups[id] = g
+	}
+	if !m.live {
+		g.restore(s)
+		return
+	}
+	switch {
+	case len(s.Members) == 0 && s.Generation == g.generation:
+		return
+	case len(s.Members) == 0:
+		g.state = Empty
+		g.leader = ""
+		g.protocol = nil
+	case s.Generation == g.generation:
+		g.state = Stable
+		for i := range s.Members {
+			if mem := g.byID[s.Members[i].Member]; mem != nil {
+				mem.assignment = s.Members[i].Assignment
+			}
+		}
+	}
+	g.fresh = false
+	g.since = s.Since
+	g.generation = s.Generation
+	if g.state == Empty {
+		g.topics = map[string]struct{}{}
+	}
+}
+
+// restore makes g what the record says.
+func (g *group) restore(s *Saved) {
+	clear(g.byID)
+	clear(g.static)
+	g.members = g.members[:0]
+	g.kind, g.generation, g.protocol, g.since = s.Type, s.Generation, s.Protocol, s.Since
+	g.leader = ""
+	if s.Leader != nil {
+		g.leader = *s.Leader
+	}
+	name := ""
+	if s.Protocol != nil {
+		name = *s.Protocol
+	}
+	for i := range s.Members {
+		sm := &s.Members[i]
+		rebalance := sm.Rebalance
+		if rebalance == -1 { // records of versions before 1
+			rebalance = sm.Session
+		}
+		g.add(&member{
+			id: sm.Member, instance: sm.Instance, clientID: sm.ClientID, clientHost: sm.ClientHost,
+			session: time.Duration(sm.Session) * time.Millisecond, rebalance: time.Duration(rebalance) * time.Millisecond,
+			protocols: []Protocol{{Name: name, Metadata: sm.Metadata}}, assignment: sm.Assignment,
+		})
+	}
+	g.state = Empty
+	g.topics = map[string]struct{}{}
+	if len(g.members) > 0 {
+		g.state = Stable
+		g.topics = g.subscribed()
+	}
+}
+
+func (m *Machine) applyGroupRemoved(id string) {
+	g := m.groups[id]
+	if g == nil {
+		return
+	}
+	if len(g.offsets) > 0 {
+		// Offsets that are still there have not been removed by anyone; the group lives on as one that only stores them.
+		g.restore(&Saved{Since: -1})
+		return
+	}
+	for _, p := range g.pending {
+		p.alarm.off()
+	}
+	g.joinAlarm.off()
+	g.syncAlarm.off()
+	delete(m.groups, id)
+}
+
+// Rejected tells the machine that the records of eff were not written, for the reason code; what was to be answered with
+// them is an error now. The effects returned have no replies that depend on eff.
+func (m *Machine) Rejected(now time.Time, eff Effects, code protocol.Code) Effects {
+	records, replies := append([]Record(nil), eff.Records...), append([]Reply(nil), eff.Replies...)
+	m.begin()
+	code = coordinatorCode(code)
+	for _, r := range replies {
+		m.reply(r.To, refused(r.Resp, code))
+	}
+	for _, r := range records {
+		g := m.groups[r.Group]
+		if r.IsCommit() || r.Saved == nil || g == nil {
+			continue
+		}
+		switch {
+		case len(r.Saved.Members) == 0 && r.Saved.Generation != g.generation:
+			// Nobody is there. If this broker fails now, the generation before comes back to life and times out.
+			m.Apply(r)
+		case g.state == CompletingRebalance && r.Saved.Generation == g.generation && len(r.Saved.Members) > 0:
+			m.failSyncs(now, g, code)
+			m.prepareRebalance(now, g, "the assignment could not be stored: "+code.Error())
+		}
+	}
+	return m.eff
+}
+
+// coordinatorCode is what a client of a group is told of a failed write.
+func coordinatorCode(c protocol.Code) protocol.Code {
+	switch c {
+	case protocol.UnknownTopicOrPartition, protocol.NotEnoughReplicas, protocol.NotEnoughReplicasAfterAppend,
+		protocol.RequestTimedOut:
+		return protocol.CoordinatorNotAvailable
+	case protocol.NotLeaderOrFollower, protocol.KafkaStorageError:
+		return protocol.NotCoordinator
+	case protocol.MessageTooLarge, protocol.RecordListTooLarge, protocol.InvalidFetchSize:
+		return protocol.UnknownServerError
+	}
+	return c
+}
+
+// refused is resp turned into an error.
+func refused(resp Response, c protocol.Code) Response {
+	switch r := resp.(type) {
+	case *JoinResult:
+		return &JoinResult{Code: c, Generation: -1, Member: r.Member}
+	case *SyncResult:
+		return &SyncResult{Code: c}
+	case *LeaveResult:
+		return &LeaveResult{Code: c}
+	case *CommitResult:
+		return (&CommitOffsets{Partitions: r.Partitions}).Refuse(c)
+	case *DeleteResult:
+		return &DeleteResult{Code: c}
+	case *DeleteOffsetsResult:
+		return &DeleteOffsetsResult{Code: c}
+	case *ForgetResult:
+		return &ForgetResult{Code: c}
+	}
+	return resp
+}

@@ -1,0 +1,80 @@
+package group
+
+import (
+	"time"
+
+	"moldau.io/moldau/protocol"
+)
+
+// commitOffsets takes OffsetCommit. Commits may go backwards, and a negative offset is stored like any other.
+func (m *Machine) commitOffsets(now time.Time, t Ticket, r *CommitOffsets) {
+	g := m.groups[r.Group]
+	if code := m.mayCommit(now, g, r); code != protocol.None {
+		m.reply(t, r.Refuse(code))
+		return
+	}
+	wall := now.UnixMilli()
+	expires := int64(-1)
+	if r.Retention >= 0 {
+		expires = wall + r.Retention.Milliseconds()
+	}
+	for i := range r.Partitions {
+		p := &r.Partitions[i]
+		if p.Code != protocol.None {
+			continue
+		}
+		if javaLength(p.Metadata) > m.cfg.OffsetMetadataMax {
+			p.Code = protocol.OffsetMetadataTooLarge
+			continue
+		}
+		m.record(Record{Group: r.Group, Topic: p.Topic, Partition: p.Partition, Commit: &Commit{
+			Offset: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: p.Metadata, Timestamp: wall, Expires: expires,
+			TopicID: p.TopicID,
+		}})
+	}
+	m.reply(t, &CommitResult{Partitions: r.Partitions})
+}
+
+// mayCommit says whether the sender is who it says, in the generation that runs. A consumer without a group (generation
+// -1, no member id) may commit while the group has no members; the group need not exist.
+func (m *Machine) mayCommit(now time.Time, g *group, r *CommitOffsets) protocol.Code {
+	switch {
+	case g == nil && r.Generation < 0:
+		return protocol.None
+	case g == nil && r.KnowsGroupNotFound:
+		return protocol.GroupIDNotFound
+	case g == nil:
+		return protocol.IllegalGeneration
+	case g.state == Empty && r.Generation < 0:
+		return protocol.None
+	}
+	if r.Generation < 0 && r.Member == "" && r.Instance == nil {
+		if g.state == Empty {
+			return protocol.None
+		}
+		return protocol.UnknownMemberID
+	}
+	mem, code := g.find(r.Member, r.Instance)
+	switch {
+	case code != protocol.None:
+		return code
+	case r.Generation != g.generation:
+		return protocol.IllegalGeneration
+	case g.state == CompletingRebalance:
+		return protocol.RebalanceInProgress
+	}
+	m.setSession(now, g, mem, mem.session)
+	return protocol.None
+}
+
+// javaLength is String.length(): UTF-16 units, which is what Kafka compares with offset.metadata.max.bytes.
+func javaLength(s string) int {
+	n := 0
+	for _, r := range s {
+		n++
+		if r > 0xffff {
+			n++
+		}
+	}
+	return n
+}

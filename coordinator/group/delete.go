@@ -1,0 +1,83 @@
+package group
+
+import (
+	"maps"
+	"slices"
+
+	"moldau.io/moldau/protocol"
+)
+
+// delete removes a group without members, and all its offsets.
+func (m *Machine) delete(t Ticket, r *Delete) {
+	g := m.groups[r.Group]
+	switch {
+	case g == nil:
+		m.reply(t, r.Refuse(protocol.GroupIDNotFound))
+		return
+	case g.state != Empty:
+		m.reply(t, r.Refuse(protocol.NonEmptyGroup))
+		return
+	}
+	m.removeOffsets(g, func(string, int32, *Commit) bool { return true })
+	m.record(Record{Group: g.id})
+	m.event(g, "group is deleted", "asked by a client")
+	m.reply(t, &DeleteResult{})
+}
+
+// removeOffsets writes tombstones for the offsets that match, in a fixed order, and says whether none is left.
+func (m *Machine) removeOffsets(g *group, match func(topic string, partition int32, c *Commit) bool) (all bool) {
+	all = true
+	for _, topic := range slices.Sorted(maps.Keys(g.offsets)) {
+		for _, p := range slices.Sorted(maps.Keys(g.offsets[topic])) {
+			if match(topic, p, g.offsets[topic][p]) {
+				m.record(Record{Group: g.id, Topic: topic, Partition: p})
+			} else {
+				all = false
+			}
+		}
+	}
+	return all
+}
+
+// deleteOffsets takes OffsetDelete. Offsets of topics that members are subscribed to stay.
+func (m *Machine) deleteOffsets(t Ticket, r *DeleteOffsets) {
+	g := m.groups[r.Group]
+	switch {
+	case r.Group == "":
+		m.reply(t, r.Refuse(protocol.InvalidGroupID))
+		return
+	case g == nil:
+		m.reply(t, r.Refuse(protocol.GroupIDNotFound))
+		return
+	case g.state != Empty && g.kind != consumerType:
+		m.reply(t, r.Refuse(protocol.NonEmptyGroup))
+		return
+	}
+	for i := range r.Partitions {
+		p := &r.Partitions[i]
+		switch {
+		case p.Code != protocol.None:
+		case g.subscribedTo(p.Topic):
+			p.Code = protocol.GroupSubscribedToTopic
+		case g.commit(p.Topic, p.Partition) != nil:
+			m.record(Record{Group: g.id, Topic: p.Topic, Partition: p.Partition})
+		}
+	}
+	m.reply(t, &DeleteOffsetsResult{Partitions: r.Partitions})
+}
+
+// forgetTopics removes the offsets of deleted topics from all groups. Where both sides know the topic's id, offsets of a
+// later topic of the same name stay.
+func (m *Machine) forgetTopics(t Ticket, r *ForgetTopics) {
+	gone := make(map[string]protocol.TopicID, len(r.Topics))
+	for _, topic := range r.Topics {
+		gone[topic.Name] = topic.ID
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.groups)) {
+		m.removeOffsets(m.groups[id], func(topic string, _ int32, c *Commit) bool {
+			tid, ok := gone[topic]
+			return ok && (tid.IsZero() || c.TopicID.IsZero() || tid == c.TopicID)
+		})
+	}
+	m.reply(t, &ForgetResult{})
+}

@@ -1,0 +1,50 @@
+package group
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"moldau.io/moldau/protocol"
+)
+
+// describe takes one group of a DescribeGroups. Subscriptions and assignments are told of a stable group only, because
+// in the others they do not belong together.
+func (m *Machine) describe(t Ticket, r *Describe) {
+	g := m.groups[r.Group]
+	if g == nil {
+		m.reply(t, &DescribeResult{Code: protocol.GroupIDNotFound, State: Dead})
+		return
+	}
+	res := &DescribeResult{State: g.state, Type: g.kind, Reason: g.reason}
+	for _, mem := range g.members {
+		d := DescribedMember{Member: mem.id, Instance: mem.instance, ClientID: mem.clientID, ClientHost: mem.clientHost}
+		if g.state == Stable {
+			d.Metadata, d.Assignment = mem.metadata(g.protocol), mem.assignment
+		}
+		res.Members = append(res.Members, d)
+	}
+	if g.state == Stable && g.protocol != nil {
+		res.Protocol = *g.protocol
+	}
+	m.reply(t, res)
+}
+
+// list takes ListGroups. Names of states and types are compared without regard to case; unknown ones match nothing.
+func (m *Machine) list(t Ticket, r *List) {
+	res := &ListResult{}
+	if wants(r.Types, "Classic") {
+		for _, id := range slices.Sorted(maps.Keys(m.groups)) {
+			if g := m.groups[id]; wants(r.States, string(g.state)) {
+				res.Groups = append(res.Groups, ListedGroup{Group: id, ProtocolType: g.kind, State: g.state})
+			}
+		}
+	}
+	m.reply(t, res)
+}
+
+func wants(filter []string, name string) bool {
+	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool {
+		return strings.EqualFold(strings.TrimSpace(f), name)
+	})
+}

@@ -1,0 +1,60 @@
+package group
+
+import (
+	"maps"
+	"slices"
+)
+
+// fetchOffsets takes one group of an OffsetFetch. What is not committed has offset -1 and no error, and so has everything
+// of a group that does not exist.
+func (m *Machine) fetchOffsets(t Ticket, r *FetchOffsets) {
+	g := m.groups[r.Group]
+	res := &FetchResult{}
+	if r.All {
+		if g != nil {
+			res.Topics = g.allOffsets()
+		}
+	} else {
+		res.Topics = make([]FetchedTopic, 0, len(r.Topics))
+		for _, topic := range r.Topics {
+			out := FetchedTopic{
+				Topic: topic.Topic, TopicID: topic.TopicID, Partitions: make([]FetchedPartition, len(topic.Partitions)),
+			}
+			for i, p := range topic.Partitions {
+				var c *Commit
+				if g != nil {
+					c = g.commit(topic.Topic, p)
+				}
+				if c != nil && !topic.TopicID.IsZero() && !c.TopicID.IsZero() && c.TopicID != topic.TopicID {
+					c = nil // of an earlier topic of that name
+				}
+				out.Partitions[i] = fetched(p, c)
+			}
+			res.Topics = append(res.Topics, out)
+		}
+	}
+	if t != 0 {
+		m.eff.Replies = append(m.eff.Replies, Reply{To: t, Resp: res, Stable: true})
+	}
+}
+
+func (g *group) allOffsets() []FetchedTopic {
+	var all []FetchedTopic
+	for _, topic := range slices.Sorted(maps.Keys(g.offsets)) {
+		out := FetchedTopic{Topic: topic}
+		for _, p := range slices.Sorted(maps.Keys(g.offsets[topic])) {
+			c := g.offsets[topic][p]
+			out.Partitions = append(out.Partitions, fetched(p, c))
+			out.TopicID = c.TopicID
+		}
+		all = append(all, out)
+	}
+	return all
+}
+
+func fetched(p int32, c *Commit) FetchedPartition {
+	if c == nil {
+		return FetchedPartition{Partition: p, Offset: -1, LeaderEpoch: -1}
+	}
+	return FetchedPartition{Partition: p, Offset: c.Offset, LeaderEpoch: c.LeaderEpoch, Metadata: c.Metadata}
+}

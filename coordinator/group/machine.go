@@ -1,0 +1,186 @@
+package group
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"moldau.io/moldau/protocol"
+)
+
+// Machine is every group of one partition of __consumer_offsets. One goroutine at a time may use it.
+//
+// Hard state (saved groups, committed offsets) changes only in Apply. Soft state (members waiting in a rebalance,
+// deadlines) is lost with the machine, as clients expect, and they rebuild it.
+type Machine struct {
+	cfg    Config
+	topics Topics
+	rng    *rand.Rand // member ids
+
+	groups map[string]*group
+	alarms alarms
+	expiry time.Time // next look for expired offsets
+	live   bool      // Loaded was called: records come from this machine's own decisions
+
+	// eff is filled by one call of Handle, Tick, Loaded or Rejected, and lent to its caller.
+	eff Effects
+}
+
+// Topics is what groups must know of the metadata.
+type Topics interface {
+	// ID of the topic that has the name now; zero if there is none.
+	ID(topic string) protocol.TopicID
+}
+
+// Effects is what the shell owes the world. Records are appended first, as one batch where they fit; Replies are released
+// when those are committed, or at once if there are none. Both slices are lent until the next call of the machine.
+type Effects struct {
+	Records []Record
+	Replies []Reply
+	Events  []Event
+}
+
+// Ticket stands for a request whose answer is owed. Zero is no ticket.
+type Ticket uint64
+
+// Reply answers the request of a ticket.
+type Reply struct {
+	To   Ticket
+	Resp Response
+	// Stable says that Resp tells of hard state: it waits until all that was applied so far is committed.
+	Stable bool
+}
+
+// Event is for the log: something happened to a group that its operator may want to know.
+type Event struct {
+	Group      string
+	What       string // a constant, such as "group rebalances"
+	Generation int32
+	Members    int
+	Reason     string
+}
+
+// New makes a machine without groups. rng makes member ids: seed it so that they cannot be guessed.
+func New(cfg Config, topics Topics, rng *rand.Rand) *Machine {
+	return &Machine{cfg: cfg, topics: topics, rng: rng, groups: map[string]*group{}}
+}
+
+// Loaded ends the replay. Saved members have a session from now on; a group whose last record is not that of a stable
+// group is sent into a rebalance, and so is one that is larger than groups may be.
+func (m *Machine) Loaded(now time.Time) Effects {
+	m.begin()
+	m.live = true
+	m.expiry = now.Add(m.cfg.RetentionCheck)
+	for _, id := range slices.Sorted(maps.Keys(m.groups)) {
+		g := m.groups[id]
+		if len(g.members) == 0 {
+			continue
+		}
+		for _, mem := range g.members {
+			m.setSession(now, g, mem, mem.session)
+		}
+		switch {
+		case !g.complete():
+			m.prepareRebalance(now, g, "the loaded group has no assignment")
+		case len(g.members) > m.cfg.MaxSize:
+			m.prepareRebalance(now, g, fmt.Sprintf("the loaded group has more than %d members", m.cfg.MaxSize))
+		}
+	}
+	return m.eff
+}
+
+// Handle takes one request. Its effects may answer this request, others parked earlier, or none.
+func (m *Machine) Handle(now time.Time, t Ticket, req Request) Effects {
+	m.begin()
+	switch r := req.(type) {
+	case *Heartbeat:
+		m.heartbeat(now, t, r)
+	case *CommitOffsets:
+		m.commitOffsets(now, t, r)
+	case *FetchOffsets:
+		m.fetchOffsets(t, r)
+	case *Join:
+		m.join(now, t, r)
+	case *Sync:
+		m.sync(now, t, r)
+	case *Leave:
+		m.leave(now, t, r)
+	case *Describe:
+		m.describe(t, r)
+	case *List:
+		m.list(t, r)
+	case *Delete:
+		m.delete(t, r)
+	case *DeleteOffsets:
+		m.deleteOffsets(t, r)
+	case *ForgetTopics:
+		m.forgetTopics(t, r)
+	default:
+		m.reply(t, req.Refuse(protocol.UnknownServerError))
+	}
+	return m.eff
+}
+
+// Tick does what has become due: session and rebalance timeouts, expiry of offsets.
+func (m *Machine) Tick(now time.Time) Effects {
+	m.begin()
+	for {
+		a, ok := m.alarms.due(now)
+		if !ok {
+			break
+		}
+		m.ring(now, a)
+	}
+	if m.live && !now.Before(m.expiry) {
+		m.expiry = now.Add(m.cfg.RetentionCheck)
+		m.expireOffsets(now)
+	}
+	return m.eff
+}
+
+// Deadline is when Tick must next be called.
+func (m *Machine) Deadline() time.Time {
+	if at, ok := m.alarms.next(); ok && at.Before(m.expiry) {
+		return at
+	}
+	return m.expiry
+}
+
+// Count says how many groups there are by state, for metrics.
+func (m *Machine) Count() map[State]int {
+	n := map[State]int{}
+	for _, g := range m.groups {
+		n[g.state]++
+	}
+	return n
+}
+
+func (m *Machine) begin() {
+	m.eff.Records = m.eff.Records[:0]
+	m.eff.Replies = m.eff.Replies[:0]
+	m.eff.Events = m.eff.Events[:0]
+}
+
+func (m *Machine) reply(t Ticket, resp Response) {
+	if t != 0 {
+		m.eff.Replies = append(m.eff.Replies, Reply{To: t, Resp: resp})
+	}
+}
+
+func (m *Machine) record(r Record) { m.eff.Records = append(m.eff.Records, r) }
+
+func (m *Machine) event(g *group, what, reason string) {
+	m.eff.Events = append(m.eff.Events, Event{
+		Group: g.id, What: what, Generation: g.generation, Members: len(g.members), Reason: reason,
+	})
+}
+
+// newMemberID is prefix-UUID, as Kafka's are: prefix is the client id, or the instance id of a static member.
+func (m *Machine) newMemberID(prefix string) string {
+	a, b := m.rng.Uint64(), m.rng.Uint64()
+	a = a&^0xf000 | 0x4000            // version 4
+	b = b&^(0xc0<<56) | uint64(2)<<62 // variant 1
+	return fmt.Sprintf("%s-%08x-%04x-%04x-%04x-%012x", prefix, a>>32, a>>16&0xffff, a&0xffff, b>>48, b&(1<<48-1))
+}
