@@ -104,10 +104,21 @@ func (s *Static) Get(name string) (string, bool) {
 	if v, ok := s.given[name]; ok {
 		return canonical(k, v), true
 	}
+	if v, ok := s.implied(name); ok {
+		return v, true
+	}
 	if !known || k.Default == nil {
-		return s.implied(name)
+		return "", false
 	}
 	return *k.Default, true
+}
+
+// stated is a value that was set or that moldau found in place of it.
+func (s *Static) stated(name string) (string, bool) {
+	if v, ok := s.given[name]; ok {
+		return v, true
+	}
+	return s.implied(name)
 }
 
 // Int is a key's value as a number; zero where it is null.
@@ -149,7 +160,7 @@ func (s *Static) List(name string) []string {
 // implied is the value of the keys that Kafka requires and that moldau finds itself.
 func (s *Static) implied(name string) (string, bool) {
 	switch name {
-	case "node.id":
+	case "node.id", "broker.id":
 		return strconv.Itoa(int(s.node)), true
 	case "process.roles":
 		return "broker,controller", true

@@ -77,7 +77,7 @@ func (v View) Broker(key string) (string, bool) {
 		return canonical(k, value), true
 	}
 	if !known || k.Default == nil {
-		return v.static.implied(key)
+		return "", false
 	}
 	return *k.Default, true
 }
@@ -139,7 +139,7 @@ func (v View) given(name string) (string, bool) {
 	if value, ok := v.cluster[name]; ok {
 		return value, true
 	}
-	return v.static.Given(name)
+	return v.static.stated(name)
 }
 
 // inMillis turns the value of a broker key in hours or minutes into milliseconds; less than zero means no limit.
