@@ -54,7 +54,7 @@ func (b *Broker) dispatch(r *request) {
 		r.ReplyRaw(protocol.EncodeUnsupportedApiVersions(r.header))
 		return
 	}
-	h, ok := handlers[r.header.Key]
+	h, ok := b.handlers[r.header.Key]
 	if !ok {
 		r.Hangup("no handler") // a test holds the two tables equal
 		return

@@ -10,15 +10,6 @@ import (
 	"time"
 )
 
-// limits bound what clients may take, by Kafka's names where Kafka has the limit. Zero means none.
-type limits struct {
-	frameBytes     int           // socket.request.max.bytes
-	idle           time.Duration // connections.max.idle.ms
-	connections    int           // max.connections
-	connectionsIP  int           // max.connections.per.ip
-	connectionRate int           // max.connection.creation.rate, a second
-}
-
 const (
 	// frameTime is how long a frame may take to arrive, and an answer to leave, unless it moves at movingRate.
 	frameTime = 30 * time.Second
