@@ -79,14 +79,17 @@ func (r *reader) uvarint() uint32 {
 			return 0
 		}
 		c := r.b[r.at]
+		if shift == 28 && c > 0x0f {
+			r.fail("a varint does not fit into 32 bits")
+			return 0
+		}
 		r.at++
 		v |= uint32(c&0x7f) << shift
 		if c < 0x80 {
 			return v
 		}
 	}
-	r.fail("a varint is longer than five bytes")
-	return 0
+	return 0 // not reached: the fifth byte ends the varint or fails
 }
 
 // length reads the length of bytes or of an array: a classic one is an int32, a compact one a varint one above it. Null
@@ -158,5 +161,41 @@ func (r *reader) tag() (key uint32, value []byte) {
 func (r *reader) skipTags() {
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
 		r.tag()
+	}
+}
+
+// endOfStruct skips the tagged fields at the end of a struct whose known ones do not matter. Versions that are not
+// flexible have none.
+func (r *reader) endOfStruct(flexible bool) {
+	if flexible {
+		r.skipTags()
+	}
+}
+
+// nullableBytes reads bytes in place. Null gives nil, empty does not.
+func (r *reader) nullableBytes(compact bool) []byte {
+	n := r.length(compact)
+	if n < 0 {
+		return nil
+	}
+	return r.span(n)
+}
+
+// count reads the length of an array that may not be null and whose elements take at least elemBytes each.
+func (r *reader) count(compact bool, elemBytes int) int {
+	n := r.array(compact, elemBytes)
+	if n < 0 {
+		r.fail("an array is null")
+		return 0
+	}
+	return n
+}
+
+// inside takes over the fault of a reader that read the value of the tagged field key.
+func (r *reader) inside(key uint32, in reader) {
+	if in.err != nil && r.err == nil {
+		err := in.err
+		r.fail("")
+		r.err = fmt.Errorf("tagged field %d: %w", key, err)
 	}
 }
