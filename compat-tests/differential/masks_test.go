@@ -1,0 +1,77 @@
+//go:build compat
+
+package differential
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+)
+
+// A mask replaces fields that two brokers cannot have in common by what they say nevertheless: whether they are set.
+type mask struct {
+	path  *regexp.Regexp // "Api path", indexes included
+	apply func(s *session, v reflect.Value) string
+}
+
+var maskTable = []mask{
+	// Texts for people: each broker has its own words. Whether there are any is compared.
+	{regexp.MustCompile(`ErrorMessage$|\.Documentation$`), presence},
+	{regexp.MustCompile(`^(Metadata|DescribeCluster) ClusterID$`), presence},
+	{regexp.MustCompile(`^(Metadata|DescribeCluster) Brokers.*\.(Host|Port)$|^FindCoordinator (.*\.)?(Host|Port)$|^Fetch Brokers.*\.(Host|Port)$`), address},
+	{regexp.MustCompile(`^ApiVersions FinalizedFeaturesEpoch$`), positive},
+	{regexp.MustCompile(`^DescribeLogDirs .*\.(TotalBytes|UsableBytes)$`), positive},
+	{regexp.MustCompile(`ProducerID$`), placeholder("producer")},
+	{regexp.MustCompile(`^Fetch SessionID$`), placeholder("session")},
+}
+
+// masked is what the first mask for this field makes of v.
+func (s *session) masked(api, path string, v reflect.Value) (string, bool) {
+	for _, m := range maskTable {
+		if m.path.MatchString(api + " " + path) {
+			return m.apply(s, v), true
+		}
+	}
+	return "", false
+}
+
+// presence says whether a text is null, empty or set.
+func presence(_ *session, v reflect.Value) string {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return "null"
+		}
+		v = v.Elem()
+	}
+	if v.Len() == 0 {
+		return "empty text"
+	}
+	return "<text>"
+}
+
+// address says whether a host or port is the broker's own.
+func address(s *session, v reflect.Value) string {
+	own := regexp.MustCompile(`^(.*):(\d+)$`).FindStringSubmatch(s.broker.Addr)
+	if text := fmt.Sprint(v.Interface()); text != own[1] && text != own[2] {
+		return text
+	}
+	return "<own>"
+}
+
+// positive keeps numbers that mean "none" apart from the others.
+func positive(_ *session, v reflect.Value) string {
+	if v.Int() > 0 {
+		return "<positive>"
+	}
+	return fmt.Sprint(v.Int())
+}
+
+// placeholder names ids in the order in which they are first seen; 0 and below are kept.
+func placeholder(kind string) func(*session, reflect.Value) string {
+	return func(s *session, v reflect.Value) string {
+		if v.Int() <= 0 {
+			return fmt.Sprint(v.Int())
+		}
+		return s.names.of(kind, fmt.Sprint(v.Int()))
+	}
+}

@@ -1,0 +1,141 @@
+//go:build compat
+
+package differential
+
+import (
+	"encoding/binary"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+var protocolScripts = []script{
+	{"api-versions", scriptApiVersions},
+	{"api-versions-unsupported", scriptApiVersionsUnsupported},
+	{"hostile-frames", scriptHostileFrames},
+	{"hostile-bodies", scriptHostileBodies},
+	{"unknown-apis", scriptUnknownApis},
+}
+
+func apiVersions(v int16, name, version string) *kmsg.ApiVersionsRequest {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.Version, req.ClientSoftwareName, req.ClientSoftwareVersion = v, name, version
+	return req
+}
+
+func scriptApiVersions(s *session) {
+	s.each(18, func(v int16) {
+		s.ask("plain", apiVersions(v, "compat", "1.0"))
+	})
+	for _, name := range []string{"", "a b", "-a", "a-", "a.b-c", "9", "ä", strings.Repeat("x", 300)} {
+		s.ask("software name "+name[:min(9, len(name))], apiVersions(3, name, "1"))
+		s.ask("software version "+name[:min(9, len(name))], apiVersions(4, "x", name))
+	}
+}
+
+// header is a request header of version 1 or 2 with a size that is put right at the end.
+func header(key, version int16, correlation int32, clientID *string, flexible bool, body []byte) []byte {
+	b := make([]byte, 4)
+	b = binary.BigEndian.AppendUint16(b, uint16(key))
+	b = binary.BigEndian.AppendUint16(b, uint16(version))
+	b = binary.BigEndian.AppendUint32(b, uint32(correlation))
+	if clientID == nil {
+		b = append(b, 0xff, 0xff)
+	} else {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(*clientID)))
+		b = append(b, *clientID...)
+	}
+	if flexible {
+		b = append(b, 0)
+	}
+	b = append(b, body...)
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	return b
+}
+
+const (
+	soon = 3 * time.Second        // for what is answered or closed at once
+	wait = 400 * time.Millisecond // for what nothing follows
+)
+
+func scriptApiVersionsUnsupported(s *session) {
+	for _, v := range []int16{6, 7, 127, 32767, -1} {
+		s.raw("version beyond the newest, no body", soon, header(18, v, 77, ptr("me"), true, nil))
+		s.raw("version beyond the newest, strange body", soon, header(18, v, 78, ptr("me"), true, []byte{9, 9, 9, 9, 9}))
+		s.raw("no tags in the header", soon, header(18, v, 79, ptr("me"), false, nil))
+	}
+	s.raw("null client id", soon, header(18, 6, 80, nil, true, nil))
+}
+
+func scriptHostileFrames(s *session) {
+	good := header(18, 0, 1, ptr("me"), false, nil)
+	size := func(n int32) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
+	s.raw("size 0", soon, size(0))
+	s.raw("size -1", soon, size(-1))
+	s.raw("smallest size", soon, size(-1<<31))
+	s.raw("size of the limit plus one", soon, size(100<<20+1))
+	s.raw("largest size", soon, size(1<<31-1))
+	s.raw("size 1", soon, append(size(1), 7))
+	s.raw("size 7", soon, append(size(7), 0, 18, 0, 0, 0, 0, 0))
+	s.raw("header without a client id", soon, append(size(8), 0, 18, 0, 0, 0, 0, 0, 5))
+	s.raw("client id longer than the frame", soon, append(size(10), 0, 18, 0, 0, 0, 0, 0, 5, 0x7f, 0xff))
+	s.raw("client id of length -2", soon, append(size(10), 0, 18, 0, 0, 0, 0, 0, 5, 0xff, 0xfe))
+	s.raw("null client id", soon, header(18, 0, 5, nil, false, nil))
+	s.raw("empty client id", soon, header(18, 0, 5, ptr(""), false, nil))
+	s.raw("client id that is not UTF-8", soon, header(18, 0, 5, ptr("\xff\xfe\x00x"), false, nil))
+	s.raw("long client id", soon, header(18, 0, 5, ptr(strings.Repeat("c", 30_000)), false, nil))
+	s.raw("bytes after the body", soon, header(18, 0, 6, ptr("me"), false, []byte{1, 2, 3, 4, 5}))
+	s.raw("negative correlation id", soon, header(18, 0, -5, ptr("me"), false, nil))
+	s.raw("half a size", wait, good[:2])
+	s.raw("half a frame", wait, good[:9])
+	s.raw("HTTP", soon, []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+	s.raw("TLS", soon, []byte{0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3})
+	s.raw("a frame byte by byte", soon, good)
+	s.raw("unknown tag in the request header", soon, taggedHeader(18, 3, 9, []byte{7, 3, 1, 2, 3}, []byte{2, 'x', 2, '1', 0}))
+}
+
+// taggedHeader is a flexible header with one tag.
+func taggedHeader(key, version int16, correlation int32, tag, body []byte) []byte {
+	b := header(key, version, correlation, ptr("me"), false, append(append([]byte{1}, tag...), body...))
+	return b
+}
+
+// scriptHostileBodies sends bodies that do not parse, at the first and the last version of every API that is required.
+func scriptHostileBodies(s *session) {
+	for _, key := range requiredKeys {
+		r := s.versions[key]
+		for _, v := range []int16{r[0], r[1]} {
+			req := kmsg.RequestForKey(key)
+			req.SetVersion(v)
+			flexible := req.IsFlexible()
+			if key == 18 && v < 3 {
+				continue // has no body
+			}
+			label := kmsg.NameForKey(key)
+			if v == r[0] {
+				label += " oldest"
+			} else {
+				label += " newest"
+			}
+			s.opaque(label+": 0xff", soon, header(key, v, 1, ptr("me"), flexible, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}))
+			s.opaque(label+": one byte", soon, header(key, v, 1, ptr("me"), flexible, []byte{5}))
+			s.opaque(label+": large counts", soon, header(key, v, 1, ptr("me"), flexible,
+				[]byte{0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f}))
+		}
+	}
+}
+
+func scriptUnknownApis(s *session) {
+	for _, key := range []int16{4, 5, 6, 7, 52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 82, 95, 1000, 32767, -1} {
+		s.raw("key that no broker serves", soon, header(key, 0, 1, ptr("me"), false, []byte{0, 0, 0, 0}))
+	}
+	for _, key := range requiredKeys {
+		if key == 18 {
+			continue // has its own script
+		}
+		r := s.versions[key]
+		s.raw(kmsg.NameForKey(key)+" above its newest version", soon, header(key, r[1]+1, 1, ptr("me"), true, []byte{0, 0, 0, 0}))
+		s.raw(kmsg.NameForKey(key)+" below its oldest version", soon, header(key, r[0]-1, 1, ptr("me"), false, []byte{0, 0, 0, 0}))
+	}
+}
