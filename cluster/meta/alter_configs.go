@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -33,9 +34,10 @@ func (c *Controller) alterConfigs(cmd AlterConfigs) ([]Record, Reply, error) {
 	return recs, reply, nil
 }
 
-// alterResource gives the records of the difference between what is set and what shall be.
+// alterResource gives the records of the difference between what is set and what shall be. Whether the values are allowed
+// is judged before whether the resource exists, as Kafka's ConfigurationControlManager does.
 func (c *Controller) alterResource(ar AlterResource, replace bool) ([]Record, error) {
-	if err := c.checkResource(ar.Resource); err != nil {
+	if err := checkResourceName(ar.Resource); err != nil {
 		return nil, err
 	}
 	now := c.image.Configs(ar.Resource.Type, ar.Resource.Name)
@@ -43,15 +45,13 @@ func (c *Controller) alterResource(ar AlterResource, replace bool) ([]Record, er
 	if !replace {
 		maps.Copy(next, now)
 	}
-	for i, op := range ar.Ops {
-		if slices.ContainsFunc(ar.Ops[:i], func(o ConfigOp) bool { return o.Key == op.Key }) {
-			return nil, protocol.Errorf(protocol.InvalidRequest, "key %q is in the request twice", op.Key)
-		}
-		if err := alterKey(ar.Resource.Type, next, op); err != nil {
-			return nil, err
-		}
+	if err := ApplyConfigOps(ar.Resource.Type, &next, ar.Ops); err != nil {
+		return nil, err
 	}
-	if err := checkConfigs(ar.Resource, now, next); err != nil {
+	if err := c.checkConfigs(ar.Resource, next); err != nil {
+		return nil, err
+	}
+	if err := c.checkExists(ar.Resource); err != nil {
 		return nil, err
 	}
 	var recs []Record
@@ -67,6 +67,22 @@ func (c *Controller) alterResource(ar AlterResource, replace bool) ([]Record, er
 		}
 	}
 	return recs, nil
+}
+
+// ApplyConfigOps does the operations, one after the other, to the values in next.
+func ApplyConfigOps(t config.ResourceType, next *map[string]string, ops []ConfigOp) error {
+	if *next == nil {
+		*next = make(map[string]string, len(ops))
+	}
+	for i, op := range ops {
+		if slices.ContainsFunc(ops[:i], func(o ConfigOp) bool { return o.Key == op.Key }) {
+			return protocol.Errorf(protocol.InvalidRequest, "key %q is in the request twice", op.Key)
+		}
+		if err := alterKey(t, *next, op); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // alterKey does one operation to the values in next.
@@ -85,8 +101,8 @@ func alterKey(t config.ResourceType, next map[string]string, op ConfigOp) error 
 		next[op.Key] = *op.Value
 		return nil
 	}
-	key, ok := configKey(t, op.Key)
-	if !ok || key.Type != config.List {
+	key, ok := listKey(t, op.Key)
+	if !ok {
 		return protocol.Errorf(protocol.InvalidConfig, "key %q is not a list, so nothing is added to it or taken away", op.Key)
 	}
 	old, ok := next[op.Key]
@@ -107,6 +123,19 @@ func alterKey(t config.ResourceType, next map[string]string, op ConfigOp) error 
 	return nil
 }
 
+// listKey finds a key that Append and Subtract work on. Kafka's controller knows the types of topic and broker keys only,
+// so a group's list is not one.
+func listKey(t config.ResourceType, name string) (*config.Key, bool) {
+	var key *config.Key
+	switch t {
+	case config.TopicResource:
+		key, _ = config.Topic(name)
+	case config.BrokerResource:
+		key, _ = config.Broker(name)
+	}
+	return key, key != nil && key.Type == config.List
+}
+
 func splitList(s string) []string {
 	var list []string
 	for e := range strings.SplitSeq(s, ",") {
@@ -117,40 +146,25 @@ func splitList(s string) []string {
 	return list
 }
 
-func configKey(t config.ResourceType, name string) (*config.Key, bool) {
-	switch t {
-	case config.TopicResource:
-		return config.Topic(name)
-	case config.GroupResource:
-		return config.Group(name)
-	default:
-		return config.Broker(name)
-	}
-}
-
-func (c *Controller) checkResource(r Resource) error {
+// checkResourceName says whether a resource of that type can have that name at all.
+func checkResourceName(r Resource) error {
 	switch r.Type {
 	case config.TopicResource:
-		if err := CheckTopicName(r.Name); err != nil {
-			return err
-		}
-		if c.image.Topic(r.Name) == nil {
-			return protocol.Errorf(protocol.UnknownTopicOrPartition, "there is no topic %q", r.Name)
-		}
-	case config.BrokerResource:
 		if r.Name == "" {
-			return nil
+			return protocol.Errorf(protocol.InvalidRequest, "topics have no defaults of their own; set the brokers' (log.*)")
 		}
-		id, err := strconv.ParseInt(r.Name, 10, 32)
-		if err != nil {
+		return CheckTopicName(r.Name)
+	case config.BrokerResource:
+		if id, err := strconv.ParseInt(r.Name, 10, 32); r.Name != "" && (err != nil || id < 0) {
 			return protocol.Errorf(protocol.InvalidRequest, "a broker is named by its id, not by %q", r.Name)
-		}
-		if c.image.Broker(protocol.BrokerID(id)) == nil {
-			return protocol.Errorf(protocol.BrokerIDNotRegistered, "broker %d is not registered", id)
 		}
 	case config.GroupResource:
 		if r.Name == "" {
-			return protocol.Errorf(protocol.InvalidRequest, "the configuration of a group needs the group's name")
+			return protocol.Errorf(protocol.InvalidRequest, "groups have no defaults of their own; set the brokers' (group.*)")
+		}
+	case config.ClientMetricsResource:
+		if r.Name == "" {
+			return protocol.Errorf(protocol.InvalidRequest, "a client metrics subscription has a name")
 		}
 	default:
 		return protocol.Errorf(protocol.InvalidRequest, "resources of type %d have no configuration here", r.Type)
@@ -158,90 +172,51 @@ func (c *Controller) checkResource(r Resource) error {
 	return nil
 }
 
-// checkConfigs judges the values that a resource would have. Those that it has already are judged for how they go with
-// one another only, so that a value that an older version allowed does not stand in the way of changing another key.
-func checkConfigs(r Resource, now, next map[string]string) error {
-	for _, k := range slices.Sorted(maps.Keys(next)) {
-		v := next[k]
-		if old, ok := now[k]; ok && old == v {
-			continue
+// checkExists says whether the resource is there, where it must be: groups and subscriptions may be configured before.
+func (c *Controller) checkExists(r Resource) error {
+	switch {
+	case r.Type == config.TopicResource && c.image.Topic(r.Name) == nil:
+		return protocol.Errorf(protocol.UnknownTopicOrPartition, "there is no topic %q", r.Name)
+	case r.Type == config.BrokerResource && r.Name != "":
+		id, _ := strconv.ParseInt(r.Name, 10, 32)
+		if c.image.Broker(protocol.BrokerID(id)) == nil {
+			return protocol.Errorf(protocol.BrokerIDNotRegistered, "broker %d is not registered", id)
 		}
-		if len(v) > configValueMax {
+	}
+	return nil
+}
+
+// checkConfigs judges the values that a resource would have, by themselves and by one another.
+func (c *Controller) checkConfigs(r Resource, next map[string]string) error {
+	for _, k := range slices.Sorted(maps.Keys(next)) {
+		if len(next[k]) > configValueMax {
 			return protocol.Errorf(protocol.InvalidConfig, "the value of %q is longer than %d bytes", k, configValueMax)
 		}
-		if err := checkConfig(r, k, v); err != nil {
-			return err
+	}
+	view := config.NewView(c.cfg.Static, c.image)
+	var err error
+	code := protocol.InvalidConfig
+	switch r.Type {
+	case config.TopicResource:
+		err = view.CheckTopic(next)
+	case config.GroupResource:
+		err = view.CheckGroup(next)
+	case config.BrokerResource:
+		err, code = config.CheckBroker(next, r.Name != ""), protocol.InvalidRequest
+	case config.ClientMetricsResource:
+		err = config.CheckClientMetrics(next)
+		if unknown := (*config.UnknownClientMetricsError)(nil); errors.As(err, &unknown) {
+			code = protocol.InvalidRequest
 		}
 	}
-	if r.Type == config.BrokerResource {
-		for _, k := range slices.Sorted(maps.Keys(now)) {
-			if _, ok := next[k]; !ok {
-				if err := checkDynamic(r, k); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	if r.Type == config.TopicResource {
-		return checkTopicConfigs(next)
+	if err != nil {
+		return protocol.Errorf(code, "%v", err)
 	}
 	return nil
-}
-
-func checkConfig(r Resource, k, v string) error {
-	key, ok := configKey(r.Type, k)
-	if r.Type == config.BrokerResource {
-		if !ok {
-			return nil // as in Kafka: it may belong to a plug-in
-		}
-		if err := checkDynamic(r, k); err != nil {
-			return err
-		}
-		if err := key.Check(v); err != nil {
-			return protocol.Errorf(protocol.InvalidRequest, "%v", err)
-		}
-		return nil
-	}
-	if !ok {
-		return protocol.Errorf(protocol.InvalidConfig, "there is no configuration key %q", k)
-	}
-	if err := key.Check(v); err != nil {
-		return protocol.Errorf(protocol.InvalidConfig, "%v", err)
-	}
-	return nil
-}
-
-func checkDynamic(r Resource, k string) error {
-	key, ok := config.Broker(k)
-	switch {
-	case !ok:
-		return nil
-	case !key.Dynamic():
-		return protocol.Errorf(protocol.InvalidRequest, "%s can be changed only by a restart of the broker", k)
-	case key.Mode == config.PerBroker && r.Name == "":
-		return protocol.Errorf(protocol.InvalidRequest, "%s is set on single brokers, not for all of them", k)
-	}
-	return nil
-}
-
-// checkTopicConfigs judges values by one another.
-func checkTopicConfigs(m map[string]string) error {
-	low, lowOK := parseLong(m, "min.compaction.lag.ms")
-	high, highOK := parseLong(m, "max.compaction.lag.ms")
-	if lowOK && highOK && low > high {
-		return protocol.Errorf(protocol.InvalidConfig,
-			"min.compaction.lag.ms %d is greater than max.compaction.lag.ms %d", low, high)
-	}
-	return nil
-}
-
-func parseLong(m map[string]string, key string) (int64, bool) {
-	v, err := strconv.ParseInt(strings.TrimSpace(m[key]), 10, 64)
-	return v, err == nil
 }
 
 // newTopicConfigs judges what a topic is to be created with.
-func newTopicConfigs(pairs []ConfigPair) (map[string]string, error) {
+func (c *Controller) newTopicConfigs(pairs []ConfigPair) (map[string]string, error) {
 	m := make(map[string]string, len(pairs))
 	for _, p := range pairs {
 		if p.Value == nil {
@@ -249,7 +224,7 @@ func newTopicConfigs(pairs []ConfigPair) (map[string]string, error) {
 		}
 		m[p.Key] = *p.Value
 	}
-	if err := checkConfigs(topicResource(""), nil, m); err != nil {
+	if err := c.checkConfigs(topicResource(""), m); err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/protocol"
 )
 
@@ -29,6 +30,10 @@ type ControllerConfig struct {
 	Partitions        int32
 	ReplicationFactor int16
 
+	// Static is what the controller's broker was started with: the bounds and defaults that configurations are judged by.
+	// Default: config.Empty().
+	Static *config.Static
+
 	// Random places replicas and makes topic ids. It must be seeded with entropy in production: ids are never to be given
 	// twice.
 	Random *rand.Rand
@@ -38,6 +43,9 @@ type ControllerConfig struct {
 func NewController(cfg ControllerConfig, im *Image) *Controller {
 	cfg.Partitions = max(cfg.Partitions, 1)
 	cfg.ReplicationFactor = max(cfg.ReplicationFactor, 1)
+	if cfg.Static == nil {
+		cfg.Static = config.Empty()
+	}
 	c := &Controller{cfg: cfg, image: im, collisions: map[string][]string{}}
 	for _, t := range im.Topics() {
 		c.addCollision(t.Name)

@@ -45,7 +45,7 @@ func (c *Controller) createTopic(nt NewTopic, seen map[string]bool) ([]Record, C
 		return nil, CreatedTopic{}, err
 	}
 	seen[nt.Name] = true
-	configs, err := newTopicConfigs(nt.Configs)
+	configs, err := c.newTopicConfigs(nt.Configs)
 	if err != nil {
 		return nil, CreatedTopic{}, err
 	}
