@@ -3,6 +3,7 @@ package broker
 import (
 	"log/slog"
 
+	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/config"
 )
 
@@ -10,6 +11,10 @@ import (
 type Broker struct {
 	log    *slog.Logger
 	static *config.Static // what the broker was started with; dynamic values lie over it (config.NewView)
+
+	node        *cluster.Node // nil in tests of the connection loop
+	served      *served       // the newest image whose partitions are open here: image, awaitImage
+	producerIDs *producerIDs
 
 	handlers map[int16]handler
 
@@ -23,7 +28,10 @@ type Broker struct {
 // newBroker is a broker without data: it can speak the protocol, and that is all.
 func newBroker(st *config.Static, log *slog.Logger) *Broker {
 	lim := newLimits(st)
-	b := &Broker{log: log, static: st, handlers: handlers, budget: newBudget(lim.requestBytes), metrics: newMetrics()}
+	b := &Broker{
+		log: log, static: st, handlers: handlers, budget: newBudget(lim.requestBytes), metrics: newMetrics(),
+		served: newServed(), producerIDs: newProducerIDs(),
+	}
 	b.server = newServer(b, lim)
 	return b
 }

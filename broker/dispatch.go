@@ -12,7 +12,16 @@ import (
 type handler func(b *Broker, r *request)
 
 // handlers has one row for each row of protocol.APIs; a test holds the two equal.
-var handlers = map[int16]handler{}
+var handlers = map[int16]handler{
+	3:  handleMetadata,
+	18: handleAPIVersions,
+	19: handleCreateTopics,
+	20: handleDeleteTopics,
+	22: handleInitProducerID,
+	37: handleCreatePartitions,
+	60: handleDescribeCluster,
+	75: handleDescribeTopicPartitions,
+}
 
 const (
 	keyProduce int16 = 0

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -72,6 +73,14 @@ func (r *request) listener() string { return r.conn.listener }
 
 // clientHost is the client's address as Kafka prints it: a slash and the IP, without a port.
 func (r *request) clientHost() string { return "/" + r.conn.ip }
+
+// localHost is the address, without a port, at which the client has reached this broker.
+func (r *request) localHost() string {
+	if a, ok := r.conn.nc.LocalAddr().(*net.TCPAddr); ok {
+		return a.IP.String()
+	}
+	return "localhost"
+}
 
 // log is the broker's logger with the client's name and address.
 func (r *request) log() *slog.Logger {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/cluster/meta"
 	"moldau.io/moldau/cluster/quorum"
 	"moldau.io/moldau/protocol"
@@ -33,10 +34,9 @@ type Config struct {
 	// NodeID is this broker (node.id), 0 or more.
 	NodeID protocol.BrokerID
 
-	// Partitions and ReplicationFactor are what a topic gets that is created without them. Default 1 (num.partitions,
-	// default.replication.factor).
-	Partitions        int32
-	ReplicationFactor int16
+	// Static is what this broker was started with. The controller takes the defaults of new topics from it (num.partitions,
+	// default.replication.factor) and judges configurations by it. Default: Kafka's own defaults.
+	Static *config.Static
 
 	// Features are finalized when the cluster is new.
 	Features []meta.Feature
@@ -76,6 +76,9 @@ func Start(cfg Config) (*Node, error) {
 	}
 	if cfg.SnapshotBytes <= 0 {
 		cfg.SnapshotBytes = 4 << 20
+	}
+	if cfg.Static == nil {
+		cfg.Static = config.Empty()
 	}
 	if cfg.NodeID < 0 {
 		return nil, fmt.Errorf("node.id must not be negative: %d", cfg.NodeID)
@@ -126,7 +129,10 @@ func (n *Node) open() error {
 		return err
 	}
 	n.controller = meta.NewController(meta.ControllerConfig{
-		Partitions: n.cfg.Partitions, ReplicationFactor: n.cfg.ReplicationFactor, Random: random,
+		Partitions:        int32(n.cfg.Static.Int("num.partitions")),
+		ReplicationFactor: int16(n.cfg.Static.Int("default.replication.factor")),
+		Static:            n.cfg.Static,
+		Random:            random,
 	}, n.Image())
 	return n.join()
 }
