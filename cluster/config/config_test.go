@@ -1,6 +1,9 @@
 package config
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestTablesHoldEveryKeyOfKafka(t *testing.T) {
 	for name, f := range map[string]struct {
@@ -15,6 +18,9 @@ func TestTablesHoldEveryKeyOfKafka(t *testing.T) {
 		for _, k := range f.keys {
 			if k.Internal {
 				internal++
+			}
+			if !strings.HasSuffix(k.Doc, ".") || len(k.Doc) < 15 {
+				t.Errorf("%s key %s has no documentation: %q", name, k.Name, k.Doc)
 			}
 			if k.Default != nil {
 				if c, err := k.Canonical(*k.Default); err != nil || c != *k.Default {
