@@ -18,6 +18,7 @@ type Broker struct {
 
 	handlers map[int16]handler
 
+	loggers *loggers // the log level, which clients may change
 	server  *server
 	firsts  firsts
 	buffers buffers
@@ -31,6 +32,7 @@ func newBroker(st *config.Static, log *slog.Logger) *Broker {
 	b := &Broker{
 		log: log, static: st, handlers: handlers, budget: newBudget(lim.requestBytes), metrics: newMetrics(),
 		served: newServed(), producerIDs: newProducerIDs(),
+		loggers: &loggers{level: new(slog.LevelVar)},
 	}
 	b.server = newServer(b, lim)
 	return b

@@ -18,8 +18,12 @@ var handlers = map[int16]handler{
 	19: handleCreateTopics,
 	20: handleDeleteTopics,
 	22: handleInitProducerID,
+	32: handleDescribeConfigs,
+	33: handleAlterConfigs,
 	37: handleCreatePartitions,
+	44: handleIncrementalAlterConfigs,
 	60: handleDescribeCluster,
+	74: handleListConfigResources,
 	75: handleDescribeTopicPartitions,
 }
 
