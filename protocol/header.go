@@ -2,8 +2,8 @@ package protocol
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -125,16 +125,27 @@ func finish(r *Response) *Response {
 	return r
 }
 
-// DecodeBody decodes the body of a request. The message does not alias body. Bytes behind a valid body are ignored, as
-// Kafka does. An error wraps InvalidRequest; Kafka closes the connection on it.
+// DecodeBody decodes the body of a request. The message does not refer to body, which may be reused. Bytes behind a
+// valid body are ignored, as Kafka does.
+//
+// It allocates at most 8 times the bytes of the body and 64 KiB; a body that would take more is refused like one that is
+// not valid. Such errors wrap InvalidRequest, and Kafka closes the connection on them.
 func DecodeBody(a API, version int16, body []byte) (kmsg.Request, error) {
 	if !a.Supports(version) {
 		return nil, &UnsupportedError{a.Key, version}
 	}
+	c, err := skim(a, version, body)
+	if err != nil {
+		return nil, err
+	}
+	body = body[:c.bytes]
+	if c.aliases {
+		body = slices.Clone(body)
+	}
 	req := a.New()
 	req.SetVersion(version)
 	if err := req.ReadFrom(body); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s version %d: %w", a.Name, version, err), InvalidRequest)
+		return nil, fmt.Errorf("%s version %d: %w", a.Name, version, Errorf(InvalidRequest, "%v", err))
 	}
 	return req, nil
 }
