@@ -24,6 +24,7 @@ func (m *Machine) join(now time.Time, t Ticket, r *Join) {
 			return
 		}
 		g = newGroup(r.Group)
+		g.since = now.UnixMilli()
 		m.groups[r.Group] = g
 		m.record(Record{Group: g.id, Saved: g.save(nil)})
 	}
