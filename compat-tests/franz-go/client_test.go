@@ -1,0 +1,13 @@
+//go:build compat
+
+package main
+
+import (
+	"testing"
+
+	"moldau.io/moldau/compat-tests/harness"
+)
+
+func TestClient(t *testing.T) {
+	harness.RunClient(t, "franz-go", harness.GoBuild(t, "compat-tests/franz-go"))
+}

@@ -1,0 +1,13 @@
+//go:build compat
+
+package main
+
+import (
+	"testing"
+
+	"moldau.io/moldau/compat-tests/harness"
+)
+
+func TestClient(t *testing.T) {
+	harness.RunClient(t, "sarama", harness.GoBuild(t, "compat-tests/sarama"))
+}
