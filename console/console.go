@@ -1,0 +1,164 @@
+// Package console is the admin side over HTTP: health, metrics, profiles, and a page that shows what is there. It reads
+// through a View that the caller brings and changes nothing.
+//
+// Invariant: no request changes anything, and none waits for longer than it takes to read what the View holds already.
+package console
+
+import (
+	"embed"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// View is what the console reads. All methods may be called by any goroutine at any time and return at once.
+type View interface {
+	// Ready is nil once clients are served, else it says what is missing.
+	Ready() error
+	Node() Node
+	Topics() []Topic // sorted by name
+	Groups() []Group // sorted by name
+}
+
+// Node is this broker and the cluster that it is in.
+type Node struct {
+	ID        int32
+	ClusterID string
+	Rack      string
+	Version   string
+	Started   time.Time
+	Listeners []string
+	DataDirs  []string
+	Brokers   []Broker
+}
+
+// Broker is one broker of the cluster.
+type Broker struct {
+	ID        int32
+	Listeners []string
+	Rack      string
+	Fenced    bool
+}
+
+// Topic is one topic.
+type Topic struct {
+	Name       string
+	ID         string
+	Internal   bool
+	Partitions []Partition
+}
+
+// Partition is one partition. Offsets and bytes are -1 where this broker does not hold it.
+type Partition struct {
+	Number        int32
+	Leader        int32
+	Replicas, ISR []int32
+	Start, End    int64
+	Bytes         int64
+}
+
+// Group is one group that this broker coordinates.
+type Group struct {
+	Name     string
+	State    string
+	Protocol string
+	Members  int
+}
+
+//go:embed page.html
+var files embed.FS
+
+// headerTime is how long a client may take to send the header of a request.
+const headerTime = 10 * time.Second
+
+// Server answers with v and the metrics of g. The caller gives it a listener.
+func Server(v View, g prometheus.Gatherer, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           Handler(v, g, log),
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// Handler is /livez, /readyz, /metrics, /debug/pprof/ and the page at /.
+func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
+	page := template.Must(template.New("page.html").Funcs(template.FuncMap{
+		"bytes": byteText, "since": sinceText, "sum": sumBytes,
+	}).ParseFS(files, "page.html"))
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := v.Ready(); err != nil {
+			answer(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		data := struct {
+			Node   Node
+			Ready  error
+			Topics []Topic
+			Groups []Group
+			Now    time.Time
+		}{v.Node(), v.Ready(), v.Topics(), v.Groups(), time.Now()}
+		if err := page.Execute(w, data); err != nil {
+			log.Debug("the console page was not sent", "err", err)
+		}
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, text)
+}
+
+// byteText is n bytes for a person: 3.4 MiB.
+func byteText(n int64) string {
+	if n < 0 {
+		return "-"
+	}
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
+	f, i := float64(n), 0
+	for f >= 1024 && i < len(units)-1 {
+		f, i = f/1024, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
+}
+
+// sinceText is how long ago t was.
+func sinceText(now, t time.Time) string { return now.Sub(t).Round(time.Second).String() }
+
+// sumBytes is the size of all partitions that this broker holds; -1 for none.
+func sumBytes(ps []Partition) int64 {
+	sum := int64(-1)
+	for _, p := range ps {
+		if p.Bytes >= 0 {
+			sum = max(sum, 0) + p.Bytes
+		}
+	}
+	return sum
+}

@@ -1,0 +1,101 @@
+package console
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// fixed is a View of things that do not change.
+type fixed struct{ notReady error }
+
+func (f fixed) Ready() error { return f.notReady }
+
+func (f fixed) Node() Node {
+	return Node{
+		ID: 7, ClusterID: "c1", Started: time.Now(), DataDirs: []string{"/data"},
+		Brokers: []Broker{{ID: 7, Listeners: []string{"PLAINTEXT://h:9092"}}, {ID: 8, Fenced: true}},
+	}
+}
+
+func (f fixed) Topics() []Topic {
+	return []Topic{
+		{Name: "__consumer_offsets", Internal: true, Partitions: []Partition{{Bytes: -1}}},
+		{Name: "<b>rides", Partitions: []Partition{
+			{Number: 0, Leader: 7, Replicas: []int32{7}, ISR: []int32{7}, Start: 3, End: 12, Bytes: 2048},
+			{Number: 1, Leader: -1, Start: -1, End: -1, Bytes: -1},
+		}},
+	}
+}
+
+func (f fixed) Groups() []Group { return []Group{{Name: "writers", State: "Stable", Members: 2}} }
+
+func get(t *testing.T, v View, path string) (int, string) {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "moldau_test_total"},
+		func() float64 { return 5 }))
+	srv := httptest.NewServer(Handler(v, registry, slog.New(slog.DiscardHandler)))
+	defer srv.Close()
+	resp, err := http.Get(srv.URL + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestHealth(t *testing.T) {
+	f := func(v View, path string, status int, text string) {
+		t.Helper()
+		if s, body := get(t, v, path); s != status || !strings.Contains(body, text) {
+			t.Errorf("%s: %d %q, want %d %q", path, s, body, status, text)
+		}
+	}
+	f(fixed{}, "/livez", 200, "ok")
+	f(fixed{}, "/readyz", 200, "ok")
+	f(fixed{errors.New("partitions are being recovered")}, "/livez", 200, "ok")
+	f(fixed{errors.New("partitions are being recovered")}, "/readyz", 503, "partitions are being recovered")
+	f(fixed{}, "/metrics", 200, "moldau_test_total 5")
+	f(fixed{}, "/debug/pprof/", 200, "goroutine")
+	f(fixed{}, "/nothing", 404, "")
+}
+
+func TestThePageShowsWhatIsThereAndEscapesIt(t *testing.T) {
+	status, body := get(t, fixed{errors.New("starting")}, "/")
+	if status != 200 {
+		t.Fatal("status", status)
+	}
+	for _, want := range []string{
+		"node 7 of cluster c1", "&lt;b&gt;rides", "2.0 KiB", "writers", "Stable", "not ready: starting", "fenced", "/data", "none",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(body, "<b>") {
+		t.Error("a topic's name reached the page as HTML")
+	}
+	if !strings.Contains(body, "</html>") {
+		t.Error("the page is cut short")
+	}
+}
+
+func TestByteText(t *testing.T) {
+	for n, want := range map[int64]string{-1: "-", 0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 30: "5.0 GiB"} {
+		if got := byteText(n); got != want {
+			t.Errorf("%d bytes are %q, want %q", n, got, want)
+		}
+	}
+}
