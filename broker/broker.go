@@ -5,6 +5,7 @@ import (
 
 	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/coordinator"
 )
 
 // Broker is one Kafka broker.
@@ -15,6 +16,7 @@ type Broker struct {
 	node        *cluster.Node // nil in tests of the connection loop
 	served      *served       // the newest image whose partitions are open here: image, awaitImage
 	producerIDs *producerIDs
+	groups      *coordinator.Groups
 
 	handlers map[int16]handler
 
@@ -34,6 +36,7 @@ func newBroker(st *config.Static, log *slog.Logger) *Broker {
 		served: newServed(), producerIDs: newProducerIDs(),
 		loggers: &loggers{level: new(slog.LevelVar)},
 	}
+	b.groups = newGroups(b, log)
 	b.server = newServer(b, lim)
 	return b
 }

@@ -82,6 +82,13 @@ func (r *request) localHost() string {
 	return "localhost"
 }
 
+// next says whether r is the next request to be answered on its connection.
+func (r *request) next() bool {
+	r.conn.mu.Lock()
+	defer r.conn.mu.Unlock()
+	return r.conn.mu.queue.first() == r
+}
+
 // log is the broker's logger with the client's name and address.
 func (r *request) log() *slog.Logger {
 	return r.conn.b.log.With("client", r.client(), "address", r.conn.remote, "api", r.stats.name)

@@ -2,14 +2,18 @@ package broker
 
 import (
 	"io"
-	"net"
+	"syscall"
 
 	"moldau.io/moldau/protocol"
 )
 
-// sendBytes is the size of the pooled buffer in which an answer that is not one piece is put together: small answers leave
-// in one write.
-const sendBytes = 64 << 10
+const (
+	// sendBytes is the size of the pooled buffer in which an answer that is not one piece is put together: small answers
+	// leave in one write.
+	sendBytes = 256 << 10
+	// kernelBytes is the size from which on a section is left to the kernel.
+	kernelBytes = 1 << 20
+)
 
 // sender writes answers to a connection. It is used by one goroutine at a time.
 type sender struct {
@@ -53,15 +57,28 @@ func (s *sender) sendSpliced(resp *protocol.Response) error {
 // section writes a run of bytes that lies outside the head.
 func (s *sender) section(sec protocol.Section) error {
 	want := sec.Len()
-	n, err := sec.WriteTo(s)
-	if err != nil {
-		return err
+	var n int64
+	var err error
+	at, readable := sec.(io.ReaderAt)
+	_, socket := s.c.nc.(syscall.Conn)
+	switch {
+	case readable && (want < kernelBytes || !socket):
+		n, err = s.readSection(at, want)
+	case socket:
+		// The kernel moves a large range from the file to the socket by itself.
+		if err = s.flush(); err != nil {
+			return err
+		}
+		n, err = sec.WriteTo(watchedSocket{s.c})
+		s.out += n
+	default:
+		n, err = sec.WriteTo(s)
 	}
-	if n != want {
+	if err == nil && n != want {
 		// The size of the answer has been promised already, so nothing that follows could be understood.
-		return io.ErrShortWrite
+		err = io.ErrShortWrite
 	}
-	return nil
+	return err
 }
 
 // Write gathers small pieces and writes large ones through.
@@ -81,49 +98,25 @@ func (s *sender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ReadFrom reads a section from its file into the buffer itself, which saves the copy that Write would make.
-func (s *sender) ReadFrom(r io.Reader) (int64, error) {
-	var total int64
-	for {
+// readSection reads a section into the buffer itself, which saves the copy that Write would make.
+func (s *sender) readSection(r io.ReaderAt, want int64) (int64, error) {
+	var done int64
+	for done < want {
 		if s.n == len(s.buf.b) {
 			if err := s.flush(); err != nil {
-				return total, err
+				return done, err
 			}
 		}
-		n, err := r.Read(s.buf.b[s.n:])
+		room := s.buf.b[s.n:min(int64(len(s.buf.b)), int64(s.n)+want-done)]
+		n, err := r.ReadAt(room, done)
 		s.n += n
-		total += int64(n)
-		if err == io.EOF {
-			return total, nil
-		}
-		if err != nil {
-			return total, err
+		done += int64(n)
+		if err != nil && (err != io.EOF || n == 0) {
+			return done, err
 		}
 	}
+	return done, nil
 }
-
-// ReadSectionAt has the next n bytes of the answer read from r at off, in as few reads and writes as the buffer allows.
-func (s *sender) ReadSectionAt(r io.ReaderAt, off, n int64) (int64, error) {
-	var total int64
-	for total < n {
-		if s.n == len(s.buf.b) {
-			if err := s.flush(); err != nil {
-				return total, err
-			}
-		}
-		room := s.buf.b[s.n:min(int64(len(s.buf.b)), int64(s.n)+n-total)]
-		m, err := r.ReadAt(room, off+total)
-		s.n += m
-		total += int64(m)
-		if err != nil && (err != io.EOF || total < n) {
-			return total, err
-		}
-	}
-	return total, nil
-}
-
-// Conn is the socket, once everything before has been written to it: for sections that the kernel can move by itself.
-func (s *sender) Conn() (net.Conn, error) { return s.c.nc, s.flush() }
 
 func (s *sender) flush() error {
 	p := s.buf.b[:s.n]
@@ -144,4 +137,31 @@ func (s *sender) write(p []byte) error {
 		p = p[len(step):]
 	}
 	return nil
+}
+
+// watchedSocket is a connection's socket for sections that move themselves. The sweep sees each time that the socket has
+// become writable again, as it cannot see how many bytes have left.
+type watchedSocket struct{ c *conn }
+
+func (w watchedSocket) Write(p []byte) (int, error) {
+	n, err := w.c.nc.Write(p)
+	w.c.sendSince.Store(w.c.srv.clock())
+	return n, err
+}
+
+func (w watchedSocket) SyscallConn() (syscall.RawConn, error) {
+	raw, err := w.c.nc.(syscall.Conn).SyscallConn()
+	return watchedRaw{raw, w.c}, err
+}
+
+type watchedRaw struct {
+	syscall.RawConn
+	c *conn
+}
+
+func (w watchedRaw) Write(f func(fd uintptr) bool) error {
+	return w.RawConn.Write(func(fd uintptr) bool {
+		w.c.sendSince.Store(w.c.srv.clock())
+		return f(fd)
+	})
 }
