@@ -90,7 +90,7 @@ func equalFetchPartition(a, b kmsg.FetchRequestTopicPartition) bool {
 func TestFetchParsesWhatKmsgEncodes(t *testing.T) {
 	r := newRand(2)
 	for v := fetchAPI.Min; v <= fetchAPI.Max; v++ {
-		for range 200 {
+		for range 100 {
 			body := randomRequest(r, fetchAPI, v, true).AppendTo(nil)
 			got, err := ParseFetch(v, body)
 			if err != nil {

@@ -47,7 +47,7 @@ func sameProduce(t *testing.T, got ProduceRequest, want *kmsg.ProduceRequest) {
 func TestProduceParsesWhatKmsgEncodes(t *testing.T) {
 	r := newRand(1)
 	for v := produceAPI.Min; v <= produceAPI.Max; v++ {
-		for range 200 {
+		for range 100 {
 			req := randomRequest(r, produceAPI, v, true).(*kmsg.ProduceRequest)
 			body := req.AppendTo(nil)
 			got, err := ParseProduce(v, body)
