@@ -72,6 +72,8 @@ var (
 	errRecordsLeft   = errors.New("records are left after the batch's last one")
 	errNoRecords     = errors.New("the batch ends before its last record")
 	errRecordSize    = errors.New("a record has a negative size")
+
+	errRecordTooLarge = errors.New("a record decompresses to more than is allowed")
 )
 
 // parts says where the fields of a record lie.
@@ -95,8 +97,12 @@ func (p *parts) parse(b []byte, at int) error {
 	if size < 0 {
 		return errRecordSize
 	}
-	p.end = at + int(size)
-	b = b[:p.end]
+	return p.parseBody(b[:at+int(size)], at)
+}
+
+// parseBody reads what follows a record's size: it begins at position at of b and fills b to its end.
+func (p *parts) parseBody(b []byte, at int) error {
+	p.end = len(b)
 	if at == p.end {
 		return errRecordShape
 	}
@@ -174,5 +180,7 @@ type RecordsError struct {
 	Err   error
 }
 
-func (e *RecordsError) Error() string { return fmt.Sprintf("record %d of the batch: %v", e.Index, e.Err) }
+func (e *RecordsError) Error() string {
+	return fmt.Sprintf("record %d of the batch: %v", e.Index, e.Err)
+}
 func (e *RecordsError) Unwrap() error { return e.Err }

@@ -16,7 +16,9 @@ type CorruptError struct {
 	Err   error
 }
 
-func (e *CorruptError) Error() string { return fmt.Sprintf("%s data does not decompress: %v", e.Codec, e.Err) }
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("%s data does not decompress: %v", e.Codec, e.Err)
+}
 func (e *CorruptError) Unwrap() error { return e.Err }
 
 // Decoder is a stream of decompressed bytes. It keeps what each codec allocated, so that decompressing many small batches

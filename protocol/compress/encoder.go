@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
@@ -31,6 +32,18 @@ type Encoder struct {
 
 // NewEncoder makes an encoder that takes nothing until Reset.
 func NewEncoder() *Encoder { return &Encoder{} }
+
+// encoders are idle, warm encoders of the whole process: a level's tables cost more than most batches.
+var encoders = sync.Pool{New: func() any { return NewEncoder() }}
+
+// TakeEncoder is an encoder from the process's pool. Give it back with Release.
+func TakeEncoder() *Encoder { return encoders.Get().(*Encoder) }
+
+// Release puts e into the process's pool. Nothing may use e afterwards.
+func (e *Encoder) Release() {
+	e.w, e.out.b = nil, nil
+	encoders.Put(e)
+}
 
 // Reset begins to compress onto the end of dst. The level is Kafka's for the codec (compression.gzip.level 1 to 9,
 // compression.lz4.level 1 to 17, compression.zstd.level -131072 to 22) or DefaultLevel; snappy has none. Levels are
