@@ -15,60 +15,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"moldau.io/moldau/broker"
 )
 
-// View is what the console reads. All methods may be called by any goroutine at any time and return at once.
+// View is what the console reads; a broker is one. All methods may be called by any goroutine at any time and return at once.
 type View interface {
 	// Ready is nil once clients are served, else it says what is missing.
 	Ready() error
-	Node() Node
-	Topics() []Topic // sorted by name
-	Groups() []Group // sorted by name
-}
-
-// Node is this broker and the cluster that it is in.
-type Node struct {
-	ID        int32
-	ClusterID string
-	Rack      string
-	Version   string
-	Started   time.Time
-	Listeners []string
-	DataDirs  []string
-	Brokers   []Broker
-}
-
-// Broker is one broker of the cluster.
-type Broker struct {
-	ID        int32
-	Listeners []string
-	Rack      string
-	Fenced    bool
-}
-
-// Topic is one topic.
-type Topic struct {
-	Name       string
-	ID         string
-	Internal   bool
-	Partitions []Partition
-}
-
-// Partition is one partition. Offsets and bytes are -1 where this broker does not hold it.
-type Partition struct {
-	Number        int32
-	Leader        int32
-	Replicas, ISR []int32
-	Start, End    int64
-	Bytes         int64
-}
-
-// Group is one group that this broker coordinates.
-type Group struct {
-	Name     string
-	State    string
-	Protocol string
-	Members  int
+	NodeStatus() broker.NodeStatus
+	TopicStatus() []broker.TopicStatus // sorted by name
+	GroupStatus() []broker.GroupStatus // sorted by name
 }
 
 //go:embed page.html
@@ -114,12 +71,12 @@ func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 		data := struct {
-			Node   Node
+			Node   broker.NodeStatus
 			Ready  error
-			Topics []Topic
-			Groups []Group
+			Topics []broker.TopicStatus
+			Groups []broker.GroupStatus
 			Now    time.Time
-		}{v.Node(), v.Ready(), v.Topics(), v.Groups(), time.Now()}
+		}{v.NodeStatus(), v.Ready(), v.TopicStatus(), v.GroupStatus(), time.Now()}
 		if err := page.Execute(w, data); err != nil {
 			log.Debug("the console page was not sent", "err", err)
 		}
@@ -153,7 +110,7 @@ func byteText(n int64) string {
 func sinceText(now, t time.Time) string { return now.Sub(t).Round(time.Second).String() }
 
 // sumBytes is the size of all partitions that this broker holds; -1 for none.
-func sumBytes(ps []Partition) int64 {
+func sumBytes(ps []broker.PartitionStatus) int64 {
 	sum := int64(-1)
 	for _, p := range ps {
 		if p.Bytes >= 0 {

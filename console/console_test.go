@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"moldau.io/moldau/broker"
 )
 
 // fixed is a View of things that do not change.
@@ -18,24 +20,26 @@ type fixed struct{ notReady error }
 
 func (f fixed) Ready() error { return f.notReady }
 
-func (f fixed) Node() Node {
-	return Node{
+func (f fixed) NodeStatus() broker.NodeStatus {
+	return broker.NodeStatus{
 		ID: 7, ClusterID: "c1", Started: time.Now(), DataDirs: []string{"/data"},
-		Brokers: []Broker{{ID: 7, Listeners: []string{"PLAINTEXT://h:9092"}}, {ID: 8, Fenced: true}},
+		Brokers: []broker.BrokerStatus{{ID: 7, Listeners: []string{"PLAINTEXT://h:9092"}}, {ID: 8, Fenced: true}},
 	}
 }
 
-func (f fixed) Topics() []Topic {
-	return []Topic{
-		{Name: "__consumer_offsets", Internal: true, Partitions: []Partition{{Bytes: -1}}},
-		{Name: "<b>rides", Partitions: []Partition{
+func (f fixed) TopicStatus() []broker.TopicStatus {
+	return []broker.TopicStatus{
+		{Name: "__consumer_offsets", Internal: true, Partitions: []broker.PartitionStatus{{Bytes: -1}}},
+		{Name: "<b>rides", Partitions: []broker.PartitionStatus{
 			{Number: 0, Leader: 7, Replicas: []int32{7}, ISR: []int32{7}, Start: 3, End: 12, Bytes: 2048},
 			{Number: 1, Leader: -1, Start: -1, End: -1, Bytes: -1},
 		}},
 	}
 }
 
-func (f fixed) Groups() []Group { return []Group{{Name: "writers", State: "Stable", Members: 2}} }
+func (f fixed) GroupStatus() []broker.GroupStatus {
+	return []broker.GroupStatus{{Name: "writers", State: "Stable"}}
+}
 
 func get(t *testing.T, v View, path string) (int, string) {
 	t.Helper()
