@@ -154,3 +154,31 @@ func TestRule003_C1_OnlyApiVersionsHasAResponseHeaderWithoutTags(t *testing.T) {
 		}
 	})
 }
+
+// TestC14: a section of tagged fields has at most 1024 of them, even where the bytes for more are there.
+func TestC14_SectionsOfTaggedFieldsAreBounded(t *testing.T) {
+	tags := func(n int) string {
+		b := binary.AppendUvarint(nil, uint64(n))
+		for i := range n {
+			b = binary.AppendUvarint(b, uint64(100+i))
+			b = append(b, 0)
+		}
+		return string(b)
+	}
+	versions, _ := Lookup(apiVersionsKey)
+	for n, want := range map[int]Code{tagsMax: None, tagsMax + 1: InvalidRequest} {
+		_, _, err := ParseHeader(header(12, 4, "\xff\xff", tags(n)))
+		if got := CodeOf(err); got != want {
+			t.Errorf("header with %d tagged fields: %v", n, err)
+		}
+		// Few enough for the budget as a map: the bound is of the walk, so it is asked of the walk.
+		_, err = skim(versions, 3, []byte("\x02a\x02a"+tags(min(n, 300))))
+		if err != nil {
+			t.Errorf("body with %d tagged fields: %v", min(n, 300), err)
+		}
+		r := reader{b: []byte(tags(n))}
+		if r.skipTags(); CodeOf(r.err) != want {
+			t.Errorf("section of %d tagged fields: %v", n, r.err)
+		}
+	}
+}
