@@ -19,5 +19,6 @@ bash .ci/fuzz 2s
 
 step "real clients, Apache Kafka's tools, differential, scenarios"
 go test -tags compat -p 1 -count=1 -timeout 30m -v ./compat-tests/...
+go run ./compat-tests/matrix
 
 step "done"
