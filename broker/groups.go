@@ -57,3 +57,14 @@ func forgetTopics(g *coordinator.Groups, removed []*meta.Topic) {
 		g.ForgetTopics(deleted)
 	}
 }
+
+// millis is a timeout of a request. Negative ones stay negative.
+func millis(ms int32) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// orEmpty is the string, or an empty one for null.
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
