@@ -341,9 +341,6 @@ func (l *Log) SaveSnapshot(index int64, data []byte) error {
 }
 
 func (l *Log) saveSnapshot(index uint64, data []byte) error {
-	if err := l.sync(); err != nil { // the snapshot's term must be known to the log
-		return err
-	}
 	term, err := l.store.Term(index)
 	if err != nil {
 		return err
