@@ -1,9 +1,11 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -299,4 +301,63 @@ func TestLargeHonestRequestsPass(t *testing.T) {
 			t.Logf("%s version %d: %d bytes, memory %.1f times that", a.Name, v, len(body), float64(c.memory)/float64(len(body)))
 		}
 	}
+}
+
+func TestRule010_BytesBehindABodyAreTolerated(t *testing.T) {
+	r := newRand(10)
+	eachVersion(func(a API, v int16) {
+		body := honest(randomRequest(r, a, v, false)).AppendTo(nil)
+		want, err := DecodeBody(a, v, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DecodeBody(a, v, append(body, "left over"...))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s version %d: %v\n%+v\n%+v", a.Name, v, err, got, want)
+		}
+	})
+}
+
+func TestRule011_NullTopicsAreNotNoTopics(t *testing.T) {
+	metadata, _ := Lookup(3)
+	for v := metadata.Min; v <= metadata.Max; v++ {
+		for _, topics := range [][]kmsg.MetadataRequestTopic{nil, {}} {
+			req := kmsg.NewPtrMetadataRequest()
+			req.Version, req.Topics = v, topics
+			if v == 0 && topics == nil {
+				continue // version 0 has no null
+			}
+			got, err := DecodeBody(metadata, v, req.AppendTo(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if isNull := got.(*kmsg.MetadataRequest).Topics == nil; isNull != (topics == nil) {
+				t.Errorf("version %d: null is %t, sent %t", v, isNull, topics == nil)
+			}
+		}
+	}
+	if _, err := DecodeBody(metadata, 0, []byte{0xff, 0xff, 0xff, 0xff}); !errors.Is(err, InvalidRequest) {
+		t.Errorf("null in version 0: %v", err)
+	}
+}
+
+// TestMessagesDoNotReferToTheFrame: the buffer of a frame is another request's as soon as this one has been decoded.
+func TestMessagesDoNotReferToTheFrame(t *testing.T) {
+	r := newRand(11)
+	eachVersion(func(a API, v int16) {
+		for range 10 {
+			body := honest(randomRequest(r, a, v, true)).AppendTo(nil)
+			got, err := DecodeBody(a, v, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := got.AppendTo(nil)
+			for i := range body {
+				body[i] = 0xDB
+			}
+			if after := got.AppendTo(nil); !bytes.Equal(before, after) {
+				t.Fatalf("%s version %d changed with the frame", a.Name, v)
+			}
+		}
+	})
 }
