@@ -8,6 +8,10 @@ import (
 
 // commitOffsets takes OffsetCommit. Commits may go backwards, and a negative offset is stored like any other.
 func (m *Machine) commitOffsets(now time.Time, t Ticket, r *CommitOffsets) {
+	if len(r.Group) > stringBytesMax {
+		m.reply(t, r.Refuse(protocol.InvalidGroupID))
+		return
+	}
 	g := m.groups[r.Group]
 	if code := m.mayCommit(now, g, r); code != protocol.None {
 		m.reply(t, r.Refuse(code))
@@ -23,7 +27,7 @@ func (m *Machine) commitOffsets(now time.Time, t Ticket, r *CommitOffsets) {
 		if p.Code != protocol.None {
 			continue
 		}
-		if javaLength(p.Metadata) > m.cfg.OffsetMetadataMax {
+		if javaLength(p.Metadata) > m.cfg.OffsetMetadataMax || expires >= 0 && len(p.Metadata) > stringBytesMax {
 			p.Code = protocol.OffsetMetadataTooLarge
 			continue
 		}

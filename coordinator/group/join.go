@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"moldau.io/moldau/protocol"
@@ -9,8 +10,12 @@ import (
 
 // join takes JoinGroup. Most answers come later, when the rebalance completes.
 func (m *Machine) join(now time.Time, t Ticket, r *Join) {
-	if r.Group == "" {
+	if r.Group == "" || len(r.Group) > stringBytesMax {
 		m.reply(t, r.Refuse(protocol.InvalidGroupID))
+		return
+	}
+	if r.unstorable() {
+		m.reply(t, r.Refuse(protocol.InvalidRequest))
 		return
 	}
 	if r.Session < m.cfg.MinSessionTimeout || r.Session > m.cfg.MaxSessionTimeout {
@@ -44,6 +49,16 @@ func (m *Machine) join(now time.Time, t Ticket, r *Join) {
 	}
 }
 
+// stringBytesMax is what records of groups have room for in a string. Requests of newer versions have more.
+const stringBytesMax = 1<<15 - 1
+
+func (r *Join) unstorable() bool {
+	if len(r.Type) > stringBytesMax || r.Instance != nil && len(*r.Instance) > stringBytesMax-uuidBytes {
+		return true
+	}
+	return slices.ContainsFunc(r.Protocols, func(p Protocol) bool { return len(p.Name) > stringBytesMax })
+}
+
 // hasRoom says whether the group takes the joining member. While members rejoin, those that have count: the last ones of a
 // group that is too large are turned away.
 func (m *Machine) hasRoom(g *group, id string) bool {
@@ -71,7 +86,7 @@ func (m *Machine) joinNew(now time.Time, t Ticket, g *group, r *Join) {
 		m.addMember(now, t, g, id, r)
 		return
 	}
-	id := m.newMemberID(r.ClientID)
+	id := m.newMemberID(r.ClientID[:min(len(r.ClientID), stringBytesMax-uuidBytes)])
 	if !r.MemberIDRequired {
 		m.addMember(now, t, g, id, r)
 		return

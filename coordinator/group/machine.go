@@ -177,6 +177,9 @@ func (m *Machine) event(g *group, what, reason string) {
 	})
 }
 
+// uuidBytes is what newMemberID adds to its prefix.
+const uuidBytes = 37
+
 // newMemberID is prefix-UUID, as Kafka's are: prefix is the client id, or the instance id of a static member.
 func (m *Machine) newMemberID(prefix string) string {
 	a, b := m.rng.Uint64(), m.rng.Uint64()

@@ -146,7 +146,7 @@ func (m *Machine) syncExpired(now time.Time, g *group) {
 		m.dropParked(mem, g, protocol.UnknownMemberID)
 		g.remove(mem)
 	}
-	m.prepareRebalance(now, g, fmt.Sprintf("%d members did not sync in time: %.200s", len(ids), strings.Join(ids, " ")))
+	m.prepareRebalance(now, g, fmt.Sprintf("did not sync in time: %.200s", strings.Join(ids, " ")))
 }
 
 // sessionExpired removes a member that was silent for too long.

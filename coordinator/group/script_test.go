@@ -289,6 +289,7 @@ func (b *bench) do(c script.Command) {
 		b.cfg.MaxSize = int(b.number(c, "max-size", 1<<31-1))
 		b.cfg.InitialRebalanceDelay = b.duration(c, "delay", "3s")
 		b.cfg.OffsetsRetention = b.duration(c, "retention", "168h")
+		b.cfg.OffsetMetadataMax = int(b.number(c, "metadata", 4096))
 		b.m.cfg = b.cfg
 	case "join":
 		var ps []Protocol
