@@ -2,6 +2,10 @@ package broker
 
 import (
 	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/config"
@@ -12,6 +16,12 @@ import (
 type Broker struct {
 	log    *slog.Logger
 	static *config.Static // what the broker was started with; dynamic values lie over it (config.NewView)
+
+	cfg      Config // empty in tests of the connection loop
+	started  time.Time
+	locks    locks
+	registry *prometheus.Registry
+	ready    atomic.Bool
 
 	node        *cluster.Node // nil in tests of the connection loop
 	served      *served       // the newest image whose partitions are open here: image, awaitImage

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 
+	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/storage/vfs"
 )
@@ -40,6 +41,9 @@ type Listener struct {
 	// Advertised carries the listener's name and protocol. An empty host means the address that the client reached.
 	Advertised config.Listener
 }
+
+// ErrOtherCluster says that the data folders belong to another cluster than Config.ClusterID.
+var ErrOtherCluster = cluster.ErrOtherCluster
 
 // Validate reports every fault at once.
 func (c Config) Validate() error {

@@ -1,6 +1,13 @@
 package broker
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/coordinator/group"
+)
 
 // NodeStatus is this broker and the cluster that it is in, for people who look.
 type NodeStatus struct {
@@ -43,4 +50,59 @@ type GroupStatus struct {
 	Name     string
 	State    string
 	Protocol string
+}
+
+// NodeStatus says who this broker is and whom it knows.
+func (b *Broker) NodeStatus() NodeStatus {
+	im := b.image()
+	s := NodeStatus{
+		ID: b.static.NodeID(), ClusterID: im.ClusterID(), Version: b.cfg.Version, Started: b.started, DataDirs: b.cfg.Dirs,
+	}
+	s.Rack, _ = b.static.Get("broker.rack")
+	for _, broker := range im.Brokers() {
+		bs := BrokerStatus{ID: int32(broker.ID), Rack: broker.Rack, Fenced: broker.Fenced}
+		for _, l := range broker.Listeners {
+			bs.Listeners = append(bs.Listeners, config.Listener(l).String())
+		}
+		s.Brokers = append(s.Brokers, bs)
+	}
+	return s
+}
+
+// GroupStatus is the groups that this broker coordinates. It waits for their coordinators, but not for long.
+func (b *Broker) GroupStatus() []GroupStatus {
+	answer := make(chan []GroupStatus, 1)
+	b.groups.List(group.List{}, func(r *group.ListResult) {
+		var all []GroupStatus
+		for _, g := range r.Groups {
+			all = append(all, GroupStatus{Name: g.Group, State: string(g.State), Protocol: g.ProtocolType})
+		}
+		slices.SortFunc(all, func(x, y GroupStatus) int { return strings.Compare(x.Name, y.Name) })
+		answer <- all
+	})
+	select {
+	case all := <-answer:
+		return all
+	case <-time.After(groupStatusTime):
+		return nil
+	}
+}
+
+// groupStatusTime is how long GroupStatus waits.
+const groupStatusTime = time.Second
+
+// TopicStatus is every topic of the cluster, with what this broker holds of it.
+func (b *Broker) TopicStatus() []TopicStatus {
+	var all []TopicStatus
+	for _, t := range b.image().Topics() {
+		ts := TopicStatus{Name: t.Name, ID: t.ID.String(), Internal: t.Internal()}
+		for i, p := range t.Partitions {
+			ts.Partitions = append(ts.Partitions, PartitionStatus{
+				Number: int32(i), Leader: int32(p.Leader), Replicas: brokerIDs(p.Replicas), ISR: brokerIDs(p.ISR),
+				Start: -1, End: -1, Bytes: -1,
+			})
+		}
+		all = append(all, ts)
+	}
+	return all
 }

@@ -69,7 +69,7 @@ func newRoot(w world) *cobra.Command {
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newVersion(w), newTopic(w), newProduce(w), newConsume(w), newGroup(w))
+	root.AddCommand(newServe(w), newVersion(w), newTopic(w), newProduce(w), newConsume(w), newGroup(w))
 	return root
 }
 
@@ -85,6 +85,11 @@ func (e *exitError) Unwrap() error { return e.err }
 // usageErrorf is an error for exit code 2: the command was called wrongly or configured wrongly.
 func usageErrorf(format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// dataErrorf is an error for exit code 3: the data folder cannot be used.
+func dataErrorf(format string, args ...any) error {
+	return &exitError{code: exitData, err: fmt.Errorf(format, args...)}
 }
 
 // output is the value of -o.

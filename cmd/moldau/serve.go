@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"moldau.io/moldau/broker"
+	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/console"
+	"moldau.io/moldau/storage/vfs"
+)
+
+func newServe(w world) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Start a broker",
+		Long: "Start a broker. It needs no configuration: without any it listens on " + config.DefaultListener +
+			" and keeps its data in " + defaultData + ".\n\n" +
+			"Settings come from flags, then --set, then the environment of the apache/kafka image (KAFKA_NUM_PARTITIONS=6), " +
+			"then --config, then Kafka's defaults; the first that says something wins.",
+		Args: cobra.NoArgs,
+	}
+	var f serveFlags
+	f.register(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		start := time.Now()
+		s, err := f.settings(cmd, w.environ)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		context.AfterFunc(ctx, stop) // a second signal ends the process at once
+		return serve(ctx, w, s, start)
+	}
+	return cmd
+}
+
+// server is a broker with its sockets and its console.
+type server struct {
+	w     world
+	s     settings
+	log   *slog.Logger
+	start time.Time
+
+	broker    *broker.Broker
+	listeners []broker.Listener
+	admin     net.Listener // nil: none
+}
+
+// serve runs a broker until ctx ends.
+func serve(ctx context.Context, w world, s settings, start time.Time) error {
+	level := new(slog.LevelVar)
+	log := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: level}))
+	tuneMemory(w.environ)
+	sv := &server{w: w, s: s, log: log, start: start}
+	sv.sayNotes()
+
+	// The folder comes before the sockets: a second broker on the same folder should be told so, not that its port is taken.
+	b, err := broker.New(broker.Config{
+		Static: s.static, NodeGiven: s.nodeGiven, FS: vfs.OS(), Dirs: s.dirs, ClusterID: s.clusterID,
+		Log: log, Level: level, Version: thisBuild().Version,
+	})
+	if err != nil {
+		return openError(s.dirs, err)
+	}
+	sv.broker = b
+	if err := sv.listen(); err != nil {
+		sv.closeSockets()
+		return errors.Join(err, b.Close())
+	}
+	return sv.run(ctx)
+}
+
+// openError says what is wrong with the data folders and what can be done.
+func openError(dirs []string, err error) error {
+	what := "cannot use the data folder " + strings.Join(dirs, ", ")
+	var locked *vfs.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return dataErrorf("%s: %w; stop that one, or give this broker a folder of its own with --data", what, err)
+	case errors.Is(err, broker.ErrOtherCluster):
+		return dataErrorf("%s: %w; give this broker the folder of its own cluster with --data, or unset CLUSTER_ID", what, err)
+	case errors.Is(err, fs.ErrPermission):
+		return dataErrorf("%s: %w; make it writable for this user, or choose another with --data", what, err)
+	}
+	return dataErrorf("%s: %w", what, err)
+}
+
+// sayNotes names once what of the configuration does nothing.
+func (sv *server) sayNotes() {
+	if keys := sv.s.notes.NoEffect; len(keys) > 0 {
+		sv.log.Info("accepted, but has no effect here", "keys", strings.Join(keys, ","))
+	}
+	if keys := sv.s.notes.Unknown; len(keys) > 0 {
+		sv.log.Warn("unknown to Kafka and to moldau", "keys", strings.Join(keys, ","))
+	}
+}
+
+// listen opens the sockets.
+func (sv *server) listen() error {
+	for i, l := range sv.s.listeners.Kafka {
+		ln, err := net.Listen("tcp", l.Address())
+		if err != nil {
+			return fmt.Errorf("cannot listen for Kafka clients on %s: %w; choose another address with --listen", l.Address(),
+				cause(err))
+		}
+		told := sv.s.listeners.Advertised[i]
+		if told.Port == 0 {
+			told.Port = int32(ln.Addr().(*net.TCPAddr).Port)
+		}
+		sv.listeners = append(sv.listeners, broker.Listener{Listener: ln, Advertised: told})
+	}
+	if sv.s.admin == "" {
+		return nil
+	}
+	ln, err := net.Listen("tcp", sv.s.admin)
+	if err != nil {
+		return fmt.Errorf("cannot listen for HTTP on %s: %w; choose another address with --admin-listen, or none with "+
+			"--admin-listen=", sv.s.admin, cause(err))
+	}
+	sv.admin = ln
+	return nil
+}
+
+// cause leaves the address out of a net error, since the sentence around it has it already.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func (sv *server) closeSockets() {
+	for _, l := range sv.listeners {
+		_ = l.Close()
+	}
+	if sv.admin != nil {
+		_ = sv.admin.Close()
+	}
+}
+
+// run serves until ctx ends, or until the broker cannot go on.
+func (sv *server) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+
+	if sv.admin != nil {
+		web := console.Server(sv.broker, sv.broker.Metrics(), sv.log)
+		wg.Go(func() {
+			if err := web.Serve(sv.admin); !errors.Is(err, http.ErrServerClosed) {
+				sv.log.Error("the admin listener has stopped", "err", err)
+			}
+		})
+		defer web.Close()
+	}
+	wg.Go(func() { sv.announce(ctx) })
+	err := sv.broker.Serve(ctx, sv.listeners...)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("the broker has stopped: %w", err)
+	}
+	sv.log.Info("stopped")
+	return nil
+}
+
+// announce waits until a client would be answered, says so, and then looks whether clients can follow what they are told.
+func (sv *server) announce(ctx context.Context) {
+	var addresses []string
+	for _, l := range sv.listeners {
+		if err := awaitAnswer(ctx, l.Addr()); err != nil {
+			if ctx.Err() == nil {
+				sv.log.Error("this broker does not answer itself", "listener", l.Addr().String(), "err", err)
+			}
+			return
+		}
+		addresses = append(addresses, l.Addr().String())
+	}
+	admin := "none"
+	if sv.admin != nil {
+		admin = sv.admin.Addr().String()
+	}
+	status := sv.broker.NodeStatus()
+	fmt.Fprintf(sv.w.stderr, "ready node=%d cluster=%s kafka=%s admin=%s start=%s\n", status.ID, status.ClusterID,
+		strings.Join(addresses, ","), admin, time.Since(sv.start).Round(time.Millisecond))
+	for _, l := range sv.listeners {
+		sv.checkAdvertised(ctx, l, status)
+	}
+}
+
+// checkAdvertised dials what clients are told, where that is not simply the listener, and says so if it leads nowhere or
+// to another broker.
+func (sv *server) checkAdvertised(ctx context.Context, l broker.Listener, status broker.NodeStatus) {
+	told := l.Advertised.Address()
+	if l.Advertised.Host == "" || told == l.Addr().String() {
+		return
+	}
+	cluster, err := askCluster(ctx, told)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		sv.log.Warn("clients are told to connect to an address that this machine cannot reach; if they cannot either, set "+
+			"--advertise", "listener", l.Advertised.Name, "advertised", told, "err", err)
+	case cluster != status.ClusterID:
+		sv.log.Warn("clients are told to connect to an address at which another cluster answers; set --advertise",
+			"listener", l.Advertised.Name, "advertised", told, "cluster", cluster)
+	}
+}
