@@ -62,7 +62,7 @@ var commaAndBlanks = regexp.MustCompile(`[ \t\n\x0B\f\r]*,[ \t\n\x0B\f\r]*`)
 // parse is Kafka's ConfigDef.parseType, with the rule of KIP-1161 that a list has no empty
 // elements and that repeated ones count once.
 func (k *Key) parse(v string) (value, string, error) {
-	t := strings.TrimFunc(v, func(r rune) bool { return r <= ' ' }) // what Java's String.trim removes
+	t := trim(v)
 	bad := func(allowed string) (value, string, error) {
 		return value{}, "", &InvalidError{Key: k.Name, Value: v, Allowed: allowed}
 	}
@@ -92,7 +92,7 @@ func (k *Key) parse(v string) (value, string, error) {
 		}
 		var list []string
 		for _, e := range commaAndBlanks.Split(t, -1) {
-			if e == "" {
+			if e = trim(e); e == "" {
 				return bad("a comma separated list without empty elements")
 			}
 			if !slices.Contains(list, e) {
@@ -104,6 +104,9 @@ func (k *Key) parse(v string) (value, string, error) {
 		return value{text: t}, t, nil
 	}
 }
+
+// trim is Java's String.trim: it removes every character up to the blank.
+func trim(s string) string { return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' }) }
 
 func (k *Key) describe(kind string) string {
 	if k.Allowed == "" {
