@@ -11,7 +11,7 @@ import (
 // rebuild makes the batch anew: compressed with target, records numbered from 0, timestamps counted from the first one.
 // The records have been scanned, so they are whole and well formed; they are streamed from codec to codec.
 func (s *scan) rebuild(target compress.Codec) (Verdict, error) {
-	b, r := s.b, s.rules
+	b, r := s.b, &s.rules
 	d := compress.TakeDecoder()
 	defer d.Release()
 	if err := d.Reset(b.Codec(), b.Payload(), r.decompressedMax()); err != nil {

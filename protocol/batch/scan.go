@@ -2,6 +2,7 @@ package batch
 
 import (
 	"fmt"
+	"math"
 
 	"moldau.io/moldau/protocol/compress"
 )
@@ -9,13 +10,36 @@ import (
 // scan looks at every record of a client's batch and remembers what Validate needs.
 type scan struct {
 	b     Batch
-	rules *Rules
+	rules Rules
 	now   int64
+
+	// What most records pass by: a timestamp from earliest to latest, and a key of at least keyMin bytes, where null
+	// counts as -1. A batch in which the broker's time is claimed has no such record.
+	base             int64
+	earliest, latest int64
+	keyMin           int
 
 	maxTimestamp int64
 	maxDelta     int32 // of the first record that has maxTimestamp
 	misnumbered  bool  // a record's offset delta is not its index
 	faults       faults
+}
+
+func newScan(b Batch, r Rules) scan {
+	s := scan{b: b, rules: r, now: r.Now.UnixMilli(), base: b.BaseTimestamp(), keyMin: -1, maxTimestamp: noTimestamp}
+	if r.Compacted {
+		s.keyMin = 0
+	}
+	switch {
+	case b.IsLogAppendTime():
+		s.earliest, s.latest = math.MaxInt64, math.MinInt64
+	case r.LogAppendTime:
+		s.earliest, s.latest = math.MinInt64, math.MaxInt64
+	default:
+		s.latest = s.now + min(r.TimestampAfterMaxMs, math.MaxInt64-s.now)
+		s.earliest = s.now - min(r.TimestampBeforeMaxMs, s.now) // at least 0, so that -1 goes the long way
+	}
+	return s
 }
 
 // plain scans records that are not compressed. It is the hot path of produce: it allocates nothing unless a record is at
@@ -31,7 +55,11 @@ func (s *scan) plain() error {
 		if err := p.parse(payload, p.end); err != nil {
 			return s.rules.broken(&RecordsError{i, err})
 		}
-		s.record(i, &p)
+		if ts := s.base + p.timestampDelta; ts < s.earliest || ts > s.latest || p.keyLen < s.keyMin {
+			s.record(i, &p)
+		} else if ts > s.maxTimestamp {
+			s.maxTimestamp, s.maxDelta = ts, int32(i)
+		}
 	}
 	if p.end != len(payload) {
 		return s.rules.broken(errRecordsLeft)
@@ -67,12 +95,12 @@ func (s *scan) compressed() error {
 
 // record checks one record: a key on a compacted topic, and the timestamp. A record without a key is not looked at further.
 func (s *scan) record(i int, p *parts) {
-	r := s.rules
+	r := &s.rules
 	if r.Compacted && p.keyLen < 0 {
 		s.faults.add(i, "Compacted topic cannot accept message without key in topic partition "+r.Partition.String())
 		return
 	}
-	ts := s.b.BaseTimestamp() + p.timestampDelta
+	ts := s.base + p.timestampDelta
 	fromBroker := s.b.IsLogAppendTime()
 	if fromBroker {
 		ts = s.b.MaxTimestamp()

@@ -98,7 +98,7 @@ func (b Batch) Validate(r Rules) (Verdict, error) {
 	if err := b.checkFrame(&r); err != nil {
 		return Verdict{}, err
 	}
-	s := scan{b: b, rules: &r, now: r.Now.UnixMilli(), maxTimestamp: noTimestamp}
+	s := newScan(b, r)
 	var err error
 	if b.Codec() == compress.None {
 		err = s.plain()

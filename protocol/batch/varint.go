@@ -31,6 +31,9 @@ func uvarint(b []byte, at, bytesMax int) (v uint64, next int) {
 		return 0, -1
 	}
 	b = b[at:]
+	if len(b) > 1 && b[1] < 0x80 { // most that take this way are lengths of two bytes
+		return uint64(b[0]&0x7f) | uint64(b[1])<<7, at + 2
+	}
 	for i := 0; i < len(b) && i < bytesMax; i++ {
 		c := b[i]
 		v |= uint64(c&0x7f) << (7 * uint(i))
@@ -68,4 +71,18 @@ func sizeVarint64(v int64) int {
 		n++
 	}
 	return n
+}
+
+// shortVarintNone is what shortVarint says of an integer of more than two bytes.
+const shortVarintNone = 4
+
+// shortVarint reads an integer of one or two bytes from the lowest bytes of u and says how many it took.
+func shortVarint(u uint64) (v, n int) {
+	if u&0x80 == 0 {
+		u &= 0x7f
+		return int(u>>1) ^ -int(u&1), 1
+	}
+	n = 2 + int(u>>14&2) // 4 where the second byte says that more follow
+	u = u&0x7f | u>>1&0x3f80
+	return int(u>>1) ^ -int(u&1), n
 }

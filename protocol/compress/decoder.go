@@ -71,7 +71,11 @@ func (d *Decoder) Reset(c Codec, src []byte, limit int64) error {
 		d.err = &CorruptError{c, errors.New("no codec has this number")}
 		return d.err
 	}
-	if d.err = d.guard(d.open); d.err == io.EOF { // where a header should be
+	if len(src) == 0 && (c == Gzip || c == Snappy || c == LZ4) { // their output has a header even where it is empty
+		d.err = &CorruptError{c, io.ErrUnexpectedEOF}
+		return d.err
+	}
+	if d.err = d.guard(d.open); d.err == io.EOF { // in the header
 		d.err = &CorruptError{c, io.ErrUnexpectedEOF}
 	}
 	return d.err
