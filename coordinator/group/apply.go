@@ -62,6 +62,7 @@ func (m *Machine) applySaved(id string, s *Saved) {
 		g.restore(s)
 		return
 	}
+	g.undo = nil
 	switch {
 	case len(s.Members) == 0 && s.Generation == g.generation:
 		return
@@ -155,6 +156,9 @@ func (m *Machine) Rejected(now time.Time, eff Effects, code protocol.Code) Effec
 		case len(r.Saved.Members) == 0 && r.Saved.Generation != g.generation:
 			// Nobody is there. If this broker fails now, the generation before comes back to life and times out.
 			m.Apply(r)
+		case g.state == Stable && g.undo != nil:
+			g.undo()
+			g.undo = nil
 		case g.state == CompletingRebalance && r.Saved.Generation == g.generation && len(r.Saved.Members) > 0:
 			m.failSyncs(now, g, code)
 			m.prepareRebalance(now, g, "the assignment could not be stored: "+code.Error())

@@ -27,7 +27,7 @@ func (m *Machine) describe(t Ticket, r *Describe) {
 	if g.state == Stable && g.protocol != nil {
 		res.Protocol = *g.protocol
 	}
-	m.reply(t, res)
+	m.replyStable(t, res)
 }
 
 // list takes ListGroups. Names of states and types are compared without regard to case; unknown ones match nothing.
@@ -40,7 +40,7 @@ func (m *Machine) list(t Ticket, r *List) {
 			}
 		}
 	}
-	m.reply(t, res)
+	m.replyStable(t, res)
 }
 
 func wants(filter []string, name string) bool {

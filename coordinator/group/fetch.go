@@ -33,9 +33,7 @@ func (m *Machine) fetchOffsets(t Ticket, r *FetchOffsets) {
 			res.Topics = append(res.Topics, out)
 		}
 	}
-	if t != 0 {
-		m.eff.Replies = append(m.eff.Replies, Reply{To: t, Resp: res, Stable: true})
-	}
+	m.replyStable(t, res)
 }
 
 func (g *group) allOffsets() []FetchedTopic {

@@ -45,6 +45,8 @@ type group struct {
 
 	joinAlarm, syncAlarm alarm
 
+	undo func() // takes back what was done to a member in the belief that the group's record will be written
+
 	topics map[string]struct{} // subscribed to; nil if not known
 
 	offsets map[string]map[int32]*Commit // hard

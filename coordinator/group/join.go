@@ -197,15 +197,10 @@ func (m *Machine) update(t Ticket, g *group, mem *member, r *Join) {
 // replaceStatic lets a static member come back under a new member id. If the group is stable and the choice of the
 // protocol does not change, nobody else notices (KIP-345, KIP-814).
 func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, id string, r *Join) {
-	oldLeader := g.leader
+	oldLeader, before := g.leader, *mem
 	m.dropParked(mem, g, protocol.FencedInstanceID)
-	delete(g.byID, mem.id)
 	delete(g.unsynced, mem.id)
-	if g.leader == mem.id {
-		g.leader = id
-	}
-	mem.id = id
-	g.byID[id] = mem
+	g.rename(mem, id)
 	m.setSession(now, g, mem, mem.session)
 	m.update(t, g, mem, r)
 
@@ -218,6 +213,10 @@ func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, 
 		m.event(g, "static member is back", "instance "+*r.Instance+" has member id "+id)
 		g.awaiting--
 		mem.joinTicket = 0
+		g.undo = func() {
+			g.rename(mem, before.id)
+			mem.protocols, mem.rebalance, mem.session = before.protocols, before.rebalance, before.session
+		}
 		m.record(Record{Group: g.id, Saved: g.save(g.assignments())})
 		res := g.answerJoin(mem)
 		if r.CanSkipAssigning {
@@ -233,6 +232,16 @@ func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, 
 	default:
 		m.tryCompleteJoin(now, g)
 	}
+}
+
+// rename gives mem another id.
+func (g *group) rename(mem *member, id string) {
+	delete(g.byID, mem.id)
+	if g.leader == mem.id {
+		g.leader = id
+	}
+	mem.id = id
+	g.byID[id] = mem
 }
 
 // dropParked answers what mem waits for with an error.

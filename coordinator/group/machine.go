@@ -169,6 +169,13 @@ func (m *Machine) reply(t Ticket, resp Response) {
 	}
 }
 
+// replyStable is reply for an answer that tells of hard state.
+func (m *Machine) replyStable(t Ticket, resp Response) {
+	if t != 0 {
+		m.eff.Replies = append(m.eff.Replies, Reply{To: t, Resp: resp, Stable: true})
+	}
+}
+
 func (m *Machine) record(r Record) { m.eff.Records = append(m.eff.Records, r) }
 
 func (m *Machine) event(g *group, what, reason string) {

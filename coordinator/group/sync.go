@@ -34,7 +34,8 @@ func (m *Machine) sync(now time.Time, t Ticket, r *Sync) {
 	}
 	delete(g.unsynced, mem.id)
 	if g.state == Stable {
-		m.reply(t, &SyncResult{Type: &g.kind, Protocol: g.protocol, Assignment: mem.assignment})
+		// The record that made the group stable may not be committed yet; until it is, nobody may hear of it.
+		m.replyStable(t, &SyncResult{Type: &g.kind, Protocol: g.protocol, Assignment: mem.assignment})
 		return
 	}
 	if mem.syncTicket != 0 { // asked again on another connection; see update
