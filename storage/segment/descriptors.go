@@ -32,7 +32,7 @@ type Descriptors struct {
 }
 
 // NewDescriptors opens at most limit files at a time.
-func NewDescriptors(fs vfs.FS, limit int) *Descriptors { 
+func NewDescriptors(fs vfs.FS, limit int) *Descriptors {
 	return &Descriptors{
 		fs:      fs,
 		limit:   max(limit, 1),

@@ -294,4 +294,6 @@ func timeBefore(entry []byte, timestamp int64) bool {
 }
 
 // at is the absolute offset of an entry.
-func at(base protocol.Offset, relative int32) protocol.Offset { return base + protocol.Offset(relative) }
+func at(base protocol.Offset, relative int32) protocol.Offset {
+	return base + protocol.Offset(relative)
+}

@@ -50,6 +50,7 @@ func newSegment(d *Descriptors, dir string, base protocol.Offset) *Segment {
 	s.offsets.entryBytes = indexEntryBytes
 	s.times.entryBytes = timeEntryBytes
 	s.next.Store(int64(base))
+	s.txns.size = -1
 	s.maxTimestamp.Store(NoTimestamp)
 	s.w.lastIndexTime = NoTimestamp
 	return s

@@ -80,12 +80,20 @@ func (x *txnIndex) read(into []AbortedTxn) ([]AbortedTxn, error) {
 }
 
 func (x *txnIndex) reset() error {
-	x.size = -1
-	err := x.file.d.fs.Remove(x.file.name())
+	f, err := x.file.acquire()
 	if errors.Is(err, fs.ErrNotExist) {
+		x.size = -1
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	defer x.file.release()
+	x.size = 0
+	if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("empty %s: %w", x.file.name(), err)
+	}
+	return nil
 }
 
 func (x *txnIndex) sync() error {

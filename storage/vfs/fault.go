@@ -62,6 +62,13 @@ func (x *faultFS) MkdirAll(dir string) error {
 	return x.fs.MkdirAll(dir)
 }
 
+func (x *faultFS) Mkdir(dir string) error {
+	if err := x.ask(Op{Kind: "Mkdir", Name: dir}); err != nil {
+		return err
+	}
+	return x.fs.Mkdir(dir)
+}
+
 func (x *faultFS) Rename(from, to string) error {
 	if err := x.ask(Op{Kind: "Rename", Name: to}); err != nil {
 		return err

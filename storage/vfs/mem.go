@@ -166,6 +166,21 @@ func (m *Mem) MkdirAll(dir string) error {
 	return nil
 }
 
+// Mkdir implements FS.
+func (m *Mem) Mkdir(dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, base, err := m.parent("mkdir", dir)
+	if err != nil {
+		return err
+	}
+	if _, ok := d.names[base]; ok {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist}
+	}
+	d.names[base] = memNode{dir: newMemDir()}
+	return nil
+}
+
 // Rename implements FS.
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()

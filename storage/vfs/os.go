@@ -115,6 +115,7 @@ func (o osFS) MkdirAll(dir string) error {
 	return o.SyncDir(parent)
 }
 
+func (osFS) Mkdir(dir string) error       { return os.Mkdir(dir, 0o755) }
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 func (osFS) Remove(name string) error     { return os.Remove(name) }
 

@@ -25,6 +25,8 @@ type FS interface {
 	Stat(name string) (Entry, error)
 	// MkdirAll makes dir and its missing parents, and keeps them through a crash.
 	MkdirAll(dir string) error
+	// Mkdir makes dir, whose parent exists. SyncDir of the parent keeps it.
+	Mkdir(dir string) error
 	// Rename replaces what stood at to. A crash shows one of the two states once the directory is synced.
 	Rename(from, to string) error
 	// Remove deletes one file or one empty directory.

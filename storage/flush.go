@@ -1,0 +1,247 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path"
+	"slices"
+	"time"
+
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage/segment"
+	"moldau.io/moldau/storage/vfs"
+)
+
+// roll ends the active segment and begins one at base. What has to be read again when the machine crashes, the producers'
+// state at that offset, is written beside it. Nothing is synced here: a flush is asked for. l.mu is held.
+func (l *Log) roll(base protocol.Offset) error {
+	old := l.active()
+	if err := old.Finish(); err != nil {
+		return l.storageError("finish a segment", err)
+	}
+	if err := l.writeSnapshot(base); err != nil {
+		return l.storageError("write a producer snapshot", err)
+	}
+	next, err := segment.Create(l.files, l.dir, base)
+	if err != nil {
+		return l.storageError("begin a segment", err)
+	}
+	grown := append(slices.Clone(*l.segments.Load()), next)
+	l.segments.Store(&grown)
+	old.Closed()
+	l.keeper.flushSoon(l, base)
+	return nil
+}
+
+func (l *Log) storageError(what string, err error) error {
+	return fmt.Errorf("%s of %v: %w: %w", what, l.tp, protocol.KafkaStorageError, err)
+}
+
+// writeSnapshot keeps the producers' state at the log's end, in Kafka's file. A torn one is known by its checksum, so that
+// it needs no renaming into place.
+func (l *Log) writeSnapshot(at protocol.Offset) error {
+	if l.w.snapshot == at {
+		return nil
+	}
+	name := path.Join(l.dir, segment.FileName(at, segment.SnapshotSuffix))
+	f, err := l.files.FS().Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(l.w.producers.Snapshot(), 0)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		l.w.snapshot = at
+	}
+	return err
+}
+
+// Flush makes durable everything that is in the log now, and moves the recovery point there.
+func (l *Log) Flush() error { return l.flush(l.active().Next()) }
+
+// flush makes the log durable up to upTo at least. What is synced, in order: the segments' files, the snapshots, the epochs, then the folder, and only then does the
+// recovery point move.
+func (l *Log) flush(upTo protocol.Offset) error {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	from := protocol.Offset(l.synced.Load())
+	if upTo <= from && !l.epochsDirty() {
+		return nil
+	}
+	segs, reached, err := l.toFlush(from, upTo)
+	if err != nil {
+		return err
+	}
+	if err := l.sync(segs); err != nil {
+		if l.isClosed() { // deleted meanwhile: the files are not where they were
+			return ErrClosed
+		}
+		return l.fail(err)
+	}
+	if reached > from {
+		l.synced.Store(int64(reached))
+	}
+	return nil
+}
+
+// sync is flush's work on the disk.
+func (l *Log) sync(segs []*segment.Segment) error {
+	for _, s := range segs {
+		if err := s.Sync(); err != nil && !errors.Is(err, segment.ErrRemoved) {
+			return err
+		}
+		if err := l.syncFile(path.Join(l.dir, segment.FileName(s.Base(), segment.SnapshotSuffix))); err != nil {
+			return err
+		}
+	}
+	if err := l.keepEpochs(); err != nil {
+		return err
+	}
+	return l.keepNames()
+}
+
+func (l *Log) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.closed
+}
+
+// keepNames makes the names of the log's files durable; the first time also the folder's own.
+func (l *Log) keepNames() error {
+	fsys := l.files.FS()
+	if err := fsys.SyncDir(l.dir); err != nil {
+		return fmt.Errorf("sync %s: %w", l.dir, err)
+	}
+	if l.named {
+		return nil
+	}
+	if err := l.syncFile(path.Join(l.dir, partitionFile)); err != nil {
+		return fmt.Errorf("sync %s of %s: %w", partitionFile, l.dir, err)
+	}
+	if err := fsys.SyncDir(path.Dir(l.dir)); err != nil {
+		return fmt.Errorf("sync %s: %w", path.Dir(l.dir), err)
+	}
+	l.named = true
+	return nil
+}
+
+// dueByTime says whether flush.ms asks for a flush.
+func (l *Log) dueByTime(now time.Time) bool {
+	interval := l.cfg.Load().FlushInterval
+	if interval == math.MaxInt64 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.w.closed || l.w.unflushed == 0 || now.Sub(l.w.flushedAt) < interval {
+		return false
+	}
+	l.w.unflushed, l.w.flushedAt = 0, now
+	return true
+}
+
+func (l *Log) epochsDirty() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.epochsDirty
+}
+
+// toFlush picks the segments to sync and brings their indexes into their files.
+func (l *Log) toFlush(from, upTo protocol.Offset) ([]*segment.Segment, protocol.Offset, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.w.closed {
+		return nil, 0, ErrClosed
+	}
+	segs := *l.segments.Load()
+	first, last := holder(segs, from), len(segs)-1
+	reached := segs[last].Next()
+	if segs[last].Base() >= upTo {
+		reached = segs[last].Base()
+		last--
+	} else if err := segs[last].Spill(); err != nil {
+		return nil, 0, l.fail(err)
+	}
+	return segs[min(first, last+1) : last+1], reached, nil
+}
+
+func (l *Log) syncFile(name string) error {
+	f, err := l.files.FS().Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// keepEpochs writes the leader-epoch history, durably.
+func (l *Log) keepEpochs() error {
+	l.mu.Lock()
+	h, dirty := *l.epochs.Load(), l.w.epochsDirty
+	l.w.epochsDirty = false
+	l.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	if err := vfs.WriteFile(l.files.FS(), path.Join(l.dir, epochFile), h.Encode()); err != nil {
+		l.mu.Lock()
+		l.w.epochsDirty = true
+		l.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// close ends the log: everything is durable, and the next opening needs to read nothing again.
+func (l *Log) close() error {
+	if f := l.Failure(); f != nil {
+		l.shut()
+		return f
+	}
+	err := l.finish()
+	if err == nil {
+		err = l.Flush()
+	}
+	l.shut()
+	return err
+}
+
+func (l *Log) finish() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.w.closed {
+		return ErrClosed
+	}
+	l.w.sealed = true
+	if err := l.active().Finish(); err != nil {
+		return err
+	}
+	end := l.active().Next()
+	if l.w.producers.Len() > 0 || l.w.snapshot >= 0 {
+		if err := l.writeSnapshot(end); err != nil {
+			return err
+		}
+		return l.syncFile(path.Join(l.dir, segment.FileName(end, segment.SnapshotSuffix)))
+	}
+	return nil
+}
+
+// shut lets go of the files. Slices that are out stay readable.
+func (l *Log) shut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.w.closed = true
+	for _, s := range *l.segments.Load() {
+		s.Drop()
+	}
+}

@@ -1,0 +1,152 @@
+package storage
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage/vfs"
+)
+
+// progressInterval is how often opening says how far it is.
+const progressInterval = 5 * time.Second
+
+// found is a partition's folder that is to be opened.
+type found struct {
+	d    *dataDir
+	tp   protocol.TopicPartition
+	path string
+}
+
+// load opens every log, several at a time.
+func (s *Store) load() error {
+	todo, err := s.findLogs()
+	if err != nil {
+		return err
+	}
+	began := s.o.Now()
+	var done atomic.Int64
+	var wg sync.WaitGroup
+	next := make(chan found)
+	for range min(s.o.RecoveryThreads, len(todo)) {
+		wg.Go(func() {
+			for f := range next {
+				s.openFound(f)
+				done.Add(1)
+			}
+		})
+	}
+	said := began
+	for _, f := range todo {
+		next <- f
+		if now := s.o.Now(); now.Sub(said) >= progressInterval {
+			said = now
+			s.logger.Info("opening logs", "done", done.Load(), "of", len(todo), "seconds", int(now.Sub(began).Seconds()))
+		}
+	}
+	close(next)
+	wg.Wait()
+	if len(todo) > 0 {
+		s.logger.Info("logs are open", "logs", len(s.mu.logs), "offline", len(s.mu.failed),
+			"ms", s.o.Now().Sub(began).Milliseconds())
+	}
+	return nil
+}
+
+// findLogs lists the partitions' folders. One partition in two folders is refused: nobody can say which one is right.
+func (s *Store) findLogs() ([]found, error) {
+	var todo []found
+	seen := map[protocol.TopicPartition]string{}
+	for _, d := range s.dirs {
+		entries, err := s.fs.List(d.path)
+		if err != nil {
+			return nil, &UnusableError{Path: d.path, What: "cannot be listed", Do: "Check the disk.", Err: err}
+		}
+		for _, e := range entries {
+			full := path.Join(d.path, e.Name)
+			if e.Dir && isDeletedDir(e.Name) {
+				s.background.removeDir(full, s.o.Now())
+				continue
+			}
+			tp, ok := parseDir(e.Name)
+			if !e.Dir || !ok {
+				continue
+			}
+			if other, twice := seen[tp]; twice {
+				return nil, &UnusableError{
+					Path: full,
+					What: "is a second log of the partition that is also in " + other,
+					Do:   "Move one of the two folders away: the one with the older or smaller files.",
+				}
+			}
+			seen[tp] = full
+			todo = append(todo, found{d: d, tp: tp, path: full})
+		}
+	}
+	return todo, nil
+}
+
+// openFound opens one log, or notes why it cannot be opened.
+func (s *Store) openFound(f found) {
+	began := s.o.Now()
+	l, r, err := s.openIn(f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	attrs := []any{"topic", f.tp.Topic, "partition", f.tp.Partition, "dir", f.d.path}
+	if err != nil {
+		s.logger.Error("log is offline", append(attrs, "err", err)...)
+		s.mu.failed[f.tp] = &OfflineError{Partition: f.tp, Dir: f.path, Err: err}
+		return
+	}
+	s.mu.logs[f.tp] = l
+	switch {
+	case r.Cut > 0:
+		s.logger.Warn("log was cut after a crash", append(attrs, "end", r.End, "cutBytes", r.Cut, "readBytes", r.Bytes,
+			"reason", r.Reason)...)
+	case r.Bytes > 0:
+		s.logger.Info("log was read again after a crash", append(attrs, "end", r.End, "readBytes", r.Bytes,
+			"ms", s.o.Now().Sub(began).Milliseconds())...)
+	}
+}
+
+func (s *Store) openIn(f found) (*Log, Recovered, error) {
+	id, err := s.readPartition(f.path)
+	if err != nil {
+		return nil, Recovered{}, err
+	}
+	return openLog(opening{
+		tp:       f.tp,
+		id:       id,
+		dir:      f.path,
+		files:    s.files,
+		keeper:   s,
+		cfg:      s.o.Config(f.tp.Topic),
+		logger:   s.logger,
+		now:      s.o.Now(),
+		clean:    f.d.clean,
+		recovery: f.d.written[recoveryPointFile][f.tp],
+		start:    f.d.written[logStartFile][f.tp],
+	})
+}
+
+// readPartition is the topic's id, zero where the file is missing or was torn by a crash: it is not flushed on its own, the
+// cluster knows the id too.
+func (s *Store) readPartition(dir string) (protocol.TopicID, error) {
+	b, err := vfs.ReadFile(s.fs, path.Join(dir, partitionFile), smallFileMax)
+	if errors.Is(err, fs.ErrNotExist) {
+		return protocol.TopicID{}, nil
+	}
+	if err != nil {
+		return protocol.TopicID{}, err
+	}
+	id, err := parsePartition(b)
+	if err != nil {
+		s.logger.Warn("partition.metadata is damaged", "dir", dir, "err", err)
+		return protocol.TopicID{}, nil
+	}
+	return id, nil
+}

@@ -1,0 +1,200 @@
+package storage
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage/epoch"
+	"moldau.io/moldau/storage/producers"
+	"moldau.io/moldau/storage/segment"
+)
+
+// Log is one partition's log. Every method may be called by anyone at any time: those that write take turns, those that
+// read wait for nobody.
+type Log struct {
+	tp     protocol.TopicPartition // set on opening, never changed
+	id     protocol.TopicID
+	dir    string
+	files  *segment.Descriptors
+	logger *slog.Logger
+	keeper keeper
+
+	cfg      atomic.Pointer[Config]
+	segments atomic.Pointer[[]*segment.Segment] // in order of base, never empty; replaced, never changed
+	start    atomic.Int64
+	unstable atomic.Int64 // first offset of the oldest open transaction, or noUnstable
+	synced   atomic.Int64 // the recovery point: everything before it is durable
+	epochs   atomic.Pointer[epoch.History]
+	failure  atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
+
+	flushing sync.Mutex // one flush at a time; taken before mu
+	named    bool       // the folder's own name is durable; guarded by flushing
+
+	mu sync.Mutex // the writer's turn. Held across writes, never across a sync
+	w  struct {   // guarded by mu
+		producers   *producers.State
+		scratch     []byte    // several batches become one write in here
+		rollAt      time.Time // wall clock: when a segment without timestamps gets too old
+		firstTime   int64     // largest timestamp of the active segment's first batch, or noTimestamp
+		firstKnown  bool      // firstTime has been looked up
+		jitter      time.Duration
+		unflushed   int64           // records appended since the last flush
+		flushedAt   time.Time       // when the last flush began
+		epochsDirty bool            // epochs are not in the file
+		sealed      bool            // no more appends: the log is being closed
+		closed      bool            // its files are let go
+		snapshot    protocol.Offset // the newest snapshot file is for here; -1 when there is none
+	}
+}
+
+// keeper is what a log asks of its store.
+type keeper interface {
+	// flushSoon has the log flushed in the background up to an offset.
+	flushSoon(l *Log, upTo protocol.Offset)
+	// keepStart makes the log's start durable before files below it go.
+	keepStart(l *Log) error
+	// removeLater deletes files in the background, after delay.
+	removeLater(names []string, delay time.Duration)
+}
+
+const (
+	noUnstable  = int64(-1)
+	noTimestamp = segment.NoTimestamp
+)
+
+// Bounds is what a log holds at a moment.
+type Bounds struct {
+	Start protocol.Offset // the first offset that may be read
+	End   protocol.Offset // the offset that the next record gets
+	// LastStable is the first offset of the oldest open transaction, or End. A reader of committed records reads to the
+	// smaller of it and the high watermark.
+	LastStable protocol.Offset
+	Synced     protocol.Offset // everything before it survives a crash of the machine
+}
+
+// Bounds takes no lock.
+func (l *Log) Bounds() Bounds {
+	unstable := l.unstable.Load() // before the end: a transaction that begins meanwhile begins at that end or later
+	b := Bounds{
+		Start:  protocol.Offset(l.start.Load()),
+		Synced: protocol.Offset(l.synced.Load()),
+		End:    l.active().Next(),
+	}
+	b.LastStable = b.End
+	if unstable != noUnstable {
+		b.LastStable = protocol.Offset(unstable)
+	}
+	return b
+}
+
+// Partition is the partition's name.
+func (l *Log) Partition() protocol.TopicPartition { return l.tp }
+
+// TopicID is the topic's id, zero where the folder does not say.
+func (l *Log) TopicID() protocol.TopicID { return l.id }
+
+// Dir is the log's folder.
+func (l *Log) Dir() string { return l.dir }
+
+// Config is the configuration in force.
+func (l *Log) Config() Config { return *l.cfg.Load() }
+
+// Reconfigure changes the configuration, from the next append on.
+func (l *Log) Reconfigure(cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configuration of %v: %w", l.tp, err)
+	}
+	l.cfg.Store(&cfg)
+	return nil
+}
+
+// Size is the bytes in the log's segments.
+func (l *Log) Size() int64 {
+	var n int64
+	for _, s := range *l.segments.Load() {
+		n += s.Size()
+	}
+	return n
+}
+
+// Segments is the number of segments.
+func (l *Log) Segments() int { return len(*l.segments.Load()) }
+
+// Producers is what DescribeProducers says.
+func (l *Log) Producers() []producers.Active {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.producers.Active()
+}
+
+// ExpireProducers forgets producers that have appended nothing for ProducerExpiry.
+func (l *Log) ExpireProducers(now time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.producers.Expire(now, l.cfg.Load().ProducerExpiry)
+}
+
+// Epochs is the leader-epoch history.
+func (l *Log) Epochs() epoch.History { return *l.epochs.Load() }
+
+// EpochEnd is what OffsetForLeaderEpoch answers: the largest epoch that is not newer than asked, and the offset after its
+// last record; both -1 where asked is not known.
+func (l *Log) EpochEnd(asked protocol.Epoch) (protocol.Epoch, protocol.Offset) {
+	return l.epochs.Load().EndOf(asked, l.active().Next())
+}
+
+// AssignEpoch notes that a leader of this epoch begins at the log's end. A leader calls it before its first append, so that
+// the epoch is known even while it writes nothing.
+func (l *Log) AssignEpoch(e protocol.Epoch) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	l.assign(e, l.active().Next())
+	return nil
+}
+
+func (l *Log) assign(e protocol.Epoch, start protocol.Offset) {
+	if h, changed := l.epochs.Load().Assign(e, start); changed {
+		l.epochs.Store(&h)
+		l.w.epochsDirty = true
+	}
+}
+
+func (l *Log) active() *segment.Segment {
+	segs := *l.segments.Load()
+	return segs[len(segs)-1]
+}
+
+// usable says why the log cannot be written.
+func (l *Log) usable() error {
+	if f := l.failure.Load(); f != nil {
+		return f
+	}
+	if l.w.sealed || l.w.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Failure is why the log is offline, nil while it is not.
+func (l *Log) Failure() error {
+	if f := l.failure.Load(); f != nil {
+		return f
+	}
+	return nil
+}
+
+// fail takes the log offline: what is on disk is no longer known to be what readers are told.
+func (l *Log) fail(err error) error {
+	f := &OfflineError{Partition: l.tp, Dir: l.dir, Err: err}
+	if l.failure.CompareAndSwap(nil, f) {
+		l.logger.Error("log is offline", "topic", l.tp.Topic, "partition", l.tp.Partition, "dir", l.dir, "err", err)
+	}
+	return l.failure.Load()
+}

@@ -1,0 +1,304 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/storage/epoch"
+	"moldau.io/moldau/storage/producers"
+	"moldau.io/moldau/storage/segment"
+	"moldau.io/moldau/storage/vfs"
+)
+
+// recovery opens a log whose folder has segments.
+type recovery struct {
+	o    opening
+	l    *Log
+	disk onDisk
+	done Recovered
+
+	segs    []*segment.Segment
+	next    protocol.Offset // where the log goes on after segs
+	epochs  epoch.History
+	trusted int // so many segments are not read again
+}
+
+func (r *recovery) run() error {
+	if err := r.dropBelowStart(); err != nil {
+		return err
+	}
+	r.trusted = len(r.disk.segments)
+	if !r.o.clean {
+		r.trusted = 0
+		for r.trusted+1 < len(r.disk.segments) && r.disk.segments[r.trusted+1] <= r.o.recovery {
+			r.trusted++
+		}
+	}
+	if err := r.openTrusted(); err != nil {
+		return err
+	}
+	if err := r.readEpochs(); err != nil {
+		return err
+	}
+	if err := r.loadProducers(); err != nil {
+		return err
+	}
+	if err := r.readAgain(); err != nil {
+		return err
+	}
+	return r.finish()
+}
+
+// dropBelowStart removes segments that lie wholly below the log's start: their removal was cut short.
+func (r *recovery) dropBelowStart() error {
+	d := &r.disk
+	for len(d.segments) > 1 && d.segments[1] <= r.o.start {
+		if err := r.removeSegment(d.segments[0]); err != nil {
+			return err
+		}
+		d.segments = d.segments[1:]
+	}
+	return nil
+}
+
+// openTrusted opens the segments that were flushed as they are.
+func (r *recovery) openTrusted() error {
+	r.next = r.disk.segments[0]
+	for i, base := range r.disk.segments[:r.trusted] {
+		next := protocol.Offset(-1)
+		if i+1 < len(r.disk.segments) {
+			next = r.disk.segments[i+1]
+		}
+		s, err := segment.Open(r.o.files, r.o.dir, base, next, *r.disk.sizes[base], r.o.cfg.IndexInterval)
+		if err != nil {
+			return err
+		}
+		r.segs = append(r.segs, s)
+		r.next = s.Next()
+	}
+	return nil
+}
+
+// readEpochs reads the epochs as far as the trusted segments go; where the file cannot be read, from the segments.
+func (r *recovery) readEpochs() error {
+	b, err := vfs.ReadFile(r.o.files.FS(), path.Join(r.o.dir, epochFile), smallFileMax)
+	if err == nil {
+		if h, perr := epoch.Parse(b); perr == nil {
+			r.epochs, _ = h.TruncateEnd(r.next)
+			return nil
+		} else {
+			r.o.logger.Warn("leader epochs are read from the log, the file is damaged", "dir", r.o.dir, "err", perr)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	r.l.w.epochsDirty = true
+	for _, s := range r.segs {
+		err := s.Heads(0, func(head batch.Batch, _ segment.Place) bool {
+			r.epochs, _ = r.epochs.Assign(head.LeaderEpoch(), head.BaseOffset())
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadProducers takes the newest snapshot that is not ahead of the trusted segments, and applies what comes after it.
+func (r *recovery) loadProducers() error {
+	state := producers.New()
+	state.SetEnd(r.disk.segments[0])
+	for _, at := range slices.Backward(r.disk.snapshots) {
+		name := path.Join(r.o.dir, segment.FileName(at, segment.SnapshotSuffix))
+		if at > r.next {
+			continue
+		}
+		b, err := vfs.ReadFile(r.o.files.FS(), name, smallFileMax)
+		if err != nil {
+			return err
+		}
+		loaded, err := producers.Load(b, at)
+		if err == nil {
+			state, r.l.w.snapshot = loaded, at
+			break
+		}
+		r.o.logger.Warn("an older producer snapshot is used, this one is damaged", "file", name, "err", err)
+		if err := vfs.RemoveIfThere(r.o.files.FS(), name); err != nil {
+			return err
+		}
+	}
+	r.l.w.producers = state
+	if r.o.clean && r.l.w.snapshot < 0 {
+		state.SetEnd(r.next) // closed without producers
+	}
+	if state.End() < r.next {
+		return r.replay()
+	}
+	return nil
+}
+
+// replay applies the batches of trusted segments that the snapshot does not know.
+func (r *recovery) replay() error {
+	state := r.l.w.producers
+	from := state.End()
+	var buf []byte
+	for _, s := range r.segs {
+		if s.Next() <= from {
+			continue
+		}
+		var inner error
+		err := s.Heads(0, func(head batch.Batch, p segment.Place) bool {
+			if head.LastOffset() < from || head.ProducerID() < 0 {
+				return true
+			}
+			b, err := s.ReadBatch(p, buf)
+			if err != nil {
+				inner = err
+				return false
+			}
+			buf = b
+			state.Apply(b, r.o.now)
+			return true
+		})
+		if err := errors.Join(err, inner); err != nil {
+			return err
+		}
+	}
+	state.SetEnd(r.next)
+	return nil
+}
+
+// readAgain reads the segments that may not have been flushed, and cuts the log at the first byte that does not check out.
+func (r *recovery) readAgain() error {
+	for i := r.trusted; i < len(r.disk.segments) && r.done.Reason == nil; i++ {
+		base := r.disk.segments[i]
+		if i > 0 && base != r.next && !r.o.cfg.Compacted {
+			r.done.Reason = fmt.Errorf("a segment begins at offset %d where the log had come to %d", base, r.next)
+			return r.removeFrom(i)
+		}
+		size := r.disk.sizes[base].Log
+		s, found, err := segment.Recover(r.o.files, r.o.dir, base, size, r.o.cfg.IndexInterval, segment.Recovery{
+			Each: r.apply,
+			Cut: func(found segment.Found) error {
+				if found.Next < r.o.recovery {
+					return &DamagedError{Flushed: r.o.recovery, Good: found.Next, Err: found.Reason}
+				}
+				return r.removeFrom(i + 1) // before the cut: were it first, a crash would leave a hole
+			},
+		})
+		if err != nil {
+			return err
+		}
+		if i+1 < len(r.disk.segments) && found.Cut == 0 {
+			if err := s.Finish(); err != nil {
+				return err
+			}
+		}
+		r.done.Segments++
+		r.done.Bytes += size
+		r.done.Cut += found.Cut
+		r.done.Reason = found.Reason
+		r.segs = append(r.segs, s)
+		r.next = found.Next
+	}
+	if r.next < r.o.recovery && !r.o.clean {
+		return &DamagedError{Flushed: r.o.recovery, Good: r.next, Err: errors.New("the log ends there")}
+	}
+	return nil
+}
+
+// apply brings one batch that was read again into the epochs and the producers' state.
+func (r *recovery) apply(s *segment.Segment, b batch.Batch) error {
+	r.epochs, _ = r.epochs.Assign(b.LeaderEpoch(), b.BaseOffset())
+	if ended, ok := r.l.w.producers.Apply(b, r.o.now); ok && ended.Aborted {
+		return s.Abort(abortedOf(ended))
+	}
+	return nil
+}
+
+// removeFrom removes the segments from the i-th on, the last one first.
+func (r *recovery) removeFrom(i int) error {
+	if i >= len(r.disk.segments) {
+		return nil
+	}
+	for _, base := range slices.Backward(r.disk.segments[i:]) {
+		if base < r.o.recovery {
+			return &DamagedError{Flushed: r.o.recovery, Good: r.next, Err: r.done.Reason}
+		}
+		r.done.Cut += r.disk.sizes[base].Log
+		if err := r.removeSegment(base); err != nil {
+			return err
+		}
+	}
+	return r.o.files.FS().SyncDir(r.o.dir)
+}
+
+func (r *recovery) removeSegment(base protocol.Offset) error {
+	for _, suffix := range []string{segment.LogSuffix, segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {
+		if err := vfs.RemoveIfThere(r.o.files.FS(), path.Join(r.o.dir, segment.FileName(base, suffix))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish publishes what was found.
+func (r *recovery) finish() error {
+	l := r.l
+	start := max(r.o.start, r.segs[0].Base())
+	if start > r.next {
+		// Records up to start had been deleted, and those above it did not survive. Their offsets are not used again.
+		if err := r.beginAgain(); err != nil {
+			return err
+		}
+	}
+	r.done.End = r.next
+	l.segments.Store(&r.segs)
+	l.start.Store(int64(start))
+	l.synced.Store(int64(min(r.o.recovery, r.next)))
+	if r.o.clean {
+		l.synced.Store(int64(r.next))
+	}
+	h, changed := r.epochs.TruncateStart(start)
+	l.w.epochsDirty = l.w.epochsDirty || changed || r.done.Segments > 0
+	l.epochs.Store(&h)
+	l.publishUnstable()
+	l.w.rollAt = r.o.now.Add(r.o.cfg.SegmentAge)
+	return r.removeSnapshots()
+}
+
+func (r *recovery) beginAgain() error {
+	for _, s := range r.segs {
+		s.Drop()
+		if err := r.removeSegment(s.Base()); err != nil {
+			return err
+		}
+	}
+	s, err := segment.Create(r.o.files, r.o.dir, r.o.start)
+	if err != nil {
+		return err
+	}
+	r.segs, r.next = []*segment.Segment{s}, r.o.start
+	r.l.w.producers.SetEnd(r.next)
+	return nil
+}
+
+// removeSnapshots removes those that nobody will read: ahead of the log, or neither for a segment's begin nor the newest.
+func (r *recovery) removeSnapshots() error {
+	for _, at := range r.disk.snapshots {
+		if at == r.l.w.snapshot || at <= r.next && slices.Contains(r.disk.segments, at) {
+			continue
+		}
+		name := path.Join(r.o.dir, segment.FileName(at, segment.SnapshotSuffix))
+		if err := vfs.RemoveIfThere(r.o.files.FS(), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

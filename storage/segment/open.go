@@ -1,0 +1,291 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/protocol/batch"
+)
+
+// Sizes are the sizes of a segment's files in bytes, -1 for one that does not exist.
+type Sizes struct{ Log, Index, Time, Txn int64 }
+
+// Open takes a segment as it is on disk, without reading its log: it was completed before, and nothing has happened to it
+// since. next is the offset at which the following segment begins, or -1 for the last one, whose end is then found from the
+// last index entry on.
+//
+// Indexes that are missing or do not fit the log are made anew, which reads the log's headers.
+func Open(d *Descriptors, dir string, base, next protocol.Offset, sizes Sizes, interval int64) (*Segment, error) {
+	s := newSegment(d, dir, base)
+	s.offsets.open(sizes.Index)
+	s.times.open(sizes.Time)
+	s.txns.size = sizes.Txn / txnEntryBytes * txnEntryBytes
+	if sizes.Txn < 0 {
+		s.txns.size = -1
+	}
+	s.size.Store(sizes.Log)
+	sane, err := s.sane(sizes)
+	if err != nil {
+		return nil, err
+	}
+	if !sane {
+		return s, s.reindex(sizes.Log, next, interval)
+	}
+	if next >= 0 {
+		s.next.Store(int64(next))
+		return s, nil
+	}
+	return s, s.findEnd(sizes.Log)
+}
+
+// sane says whether the indexes can belong to the log, by looking at their ends only (sanityCheck of OffsetIndex and
+// TimeIndex). It also takes the largest timestamp from the time index.
+func (s *Segment) sane(z Sizes) (bool, error) {
+	if z.Log == 0 {
+		return max(z.Index, 0) == 0 && max(z.Time, 0) == 0, nil
+	}
+	// Kafka fills index files of the segment it writes with zeros, and cuts them when it stops: full sizes that are no
+	// multiple, and entries of zeros at the end, come from a Kafka that was killed.
+	if z.Time < timeEntryBytes || z.Time%timeEntryBytes != 0 || z.Index < 0 || z.Index%indexEntryBytes != 0 {
+		return false, nil
+	}
+	var e [timeEntryBytes]byte
+	if err := s.times.entry(s.times.kept-1, e[:]); err != nil {
+		return false, ignoreMissing(err)
+	}
+	t := parseTimeEntry(e[:])
+	if t.relative < 0 || (t.timestamp == 0 && t.relative == 0 && s.times.kept > 1) {
+		return false, nil
+	}
+	if s.offsets.kept > 0 {
+		if err := s.offsets.entry(s.offsets.kept-1, e[:]); err != nil {
+			return false, ignoreMissing(err)
+		}
+		o := parseOffsetEntry(e[:])
+		if o.relative <= 0 || o.position <= 0 || int64(o.position) >= z.Log {
+			return false, nil
+		}
+	}
+	s.maxTimestamp.Store(t.timestamp)
+	s.maxRelative.Store(int64(t.relative))
+	s.w.lastIndexTime = t.timestamp
+	return true, nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// findEnd reads headers from the last index entry on, and sets where the segment ends.
+func (s *Segment) findEnd(size int64) error {
+	start, last := int64(0), protocol.Offset(-1)
+	if n := s.offsets.entries(); n > 0 {
+		var e [indexEntryBytes]byte
+		if err := s.offsets.entry(n-1, e[:]); err != nil {
+			return err
+		}
+		start = int64(parseOffsetEntry(e[:]).position)
+	}
+	s.next.Store(int64(s.base))
+	err := s.heads(start, size, func(head batch.Batch, p Place) bool {
+		last = head.LastOffset()
+		if ts := head.MaxTimestamp(); ts > s.maxTimestamp.Load() {
+			s.maxTimestamp.Store(ts)
+			s.maxRelative.Store(int64(last - s.base))
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if last >= 0 {
+		s.next.Store(int64(last) + 1)
+	}
+	s.w.sinceIndex = size - start
+	return nil
+}
+
+// reindex makes both indexes from the headers of the log.
+func (s *Segment) reindex(size int64, next protocol.Offset, interval int64) error {
+	if err := s.clearIndexes(); err != nil {
+		return err
+	}
+	var ierr error
+	s.next.Store(int64(s.base))
+	err := s.heads(0, size, func(head batch.Batch, p Place) bool {
+		if ierr = s.indexHead(head, p, interval); ierr != nil {
+			return false
+		}
+		s.next.Store(int64(head.LastOffset()) + 1)
+		return true
+	})
+	if err == nil {
+		err = ierr
+	}
+	if err != nil {
+		return fmt.Errorf("make the index of %s anew: %w", s.log.name(), err)
+	}
+	if next >= 0 {
+		s.next.Store(int64(next))
+		return s.Finish()
+	}
+	return s.Spill()
+}
+
+func (s *Segment) clearIndexes() error {
+	if err := s.offsets.reset(); err != nil {
+		return err
+	}
+	if err := s.times.reset(); err != nil {
+		return err
+	}
+	s.maxTimestamp.Store(NoTimestamp)
+	s.w.lastIndexTime, s.w.sinceIndex = NoTimestamp, 0
+	return nil
+}
+
+// indexHead is indexBatch for a batch of which only the header is at hand.
+func (s *Segment) indexHead(head batch.Batch, p Place, interval int64) error {
+	if err := s.indexBatch(head, p.Position, interval); err != nil {
+		return err
+	}
+	s.w.sinceIndex += p.Bytes - int64(len(head))
+	return nil
+}
+
+// Found is what Recover saw.
+type Found struct {
+	Kept    int64           // bytes that check out
+	Cut     int64           // bytes cut off behind them
+	Next    protocol.Offset // the offset after the last record kept
+	Batches int
+	Reason  error // why the first batch that was cut did not check out
+}
+
+// Recovery is what Recover asks of its caller.
+type Recovery struct {
+	// Each is called with every batch that is kept, in order; the batch is valid during the call only.
+	Each func(s *Segment, b batch.Batch) error
+	// Cut is called before bytes are cut off. An error keeps them.
+	Cut func(found Found) error
+}
+
+// Recover reads a whole segment after a crash: it keeps batches up to the first one that does not check out (length,
+// checksum, rising offsets), cuts the rest, and makes the indexes anew. A cut is durable when it returns, so that what was
+// cut cannot come back behind what is written now.
+func Recover(d *Descriptors, dir string, base protocol.Offset, size, interval int64, r Recovery) (*Segment, Found, error) {
+	s := newSegment(d, dir, base)
+	for _, reset := range []func() error{s.offsets.reset, s.times.reset, s.txns.reset} {
+		if err := reset(); err != nil {
+			return nil, Found{}, err
+		}
+	}
+	found, err := s.keepGood(size, interval, func(b batch.Batch) error { return r.Each(s, b) })
+	if err != nil {
+		return nil, found, err
+	}
+	s.size.Store(found.Kept)
+	s.next.Store(int64(found.Next))
+	if found.Cut > 0 {
+		if err := r.Cut(found); err != nil {
+			return nil, found, err
+		}
+		if err := s.truncateLog(found.Kept); err != nil {
+			return nil, found, err
+		}
+	}
+	return s, found, s.Spill()
+}
+
+func (s *Segment) truncateLog(size int64) error {
+	f, err := s.log.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.log.release()
+	if err := f.Truncate(size); err != nil {
+		return fmt.Errorf("cut %s to %d bytes: %w", s.log.name(), size, err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", s.log.name(), err)
+	}
+	return nil
+}
+
+// recoverChunk is how much is read at a time; a batch larger than it is read alone.
+const recoverChunk = 1 << 20
+
+func (s *Segment) keepGood(size, interval int64, each func(b batch.Batch) error) (Found, error) {
+	found := Found{Next: s.base}
+	f, err := s.log.acquire()
+	if err != nil {
+		return found, err
+	}
+	defer s.log.release()
+	buf := make([]byte, min(recoverChunk, max(size, 0)))
+	bufAt, n := int64(0), 0
+	for found.Kept < size {
+		b, need, reason := goodBatch(buf[min(found.Kept-bufAt, int64(n)):n], size-found.Kept, s.base, found.Next)
+		if need > 0 { // more bytes than are in the buffer
+			if int64(len(buf)) < need {
+				buf = make([]byte, need)
+			}
+			want := min(int64(len(buf)), size-found.Kept)
+			bufAt = found.Kept
+			if n, err = f.ReadAt(buf[:want], bufAt); int64(n) < want {
+				return found, fmt.Errorf("read %s at byte %d: %w", s.log.name(), bufAt+int64(n), err)
+			}
+			continue
+		}
+		if reason != nil {
+			found.Cut, found.Reason = size-found.Kept, reason
+			return found, nil
+		}
+		if err := each(b); err != nil {
+			return found, err
+		}
+		if err := s.indexBatch(b, found.Kept, interval); err != nil {
+			return found, err
+		}
+		found.Kept += int64(len(b))
+		found.Next = b.LastOffset() + 1
+		found.Batches++
+	}
+	return found, nil
+}
+
+// goodBatch is the batch at the start of b, of which left bytes are in the file. need says that so many bytes must be in b
+// to decide; reason says why there is no good batch.
+func goodBatch(b []byte, left int64, base, lowest protocol.Offset) (good batch.Batch, need int64, reason error) {
+	if left < batch.HeaderBytes {
+		return nil, 0, fmt.Errorf("%d bytes are too few for a batch", left)
+	}
+	if len(b) < batch.HeaderBytes {
+		return nil, batch.HeaderBytes, nil
+	}
+	bytes, err := checkHead(b)
+	if err != nil {
+		return nil, 0, err
+	}
+	if bytes > left {
+		return nil, 0, fmt.Errorf("a batch of %d bytes with %d bytes left in the file", bytes, left)
+	}
+	if int64(len(b)) < bytes {
+		return nil, bytes, nil
+	}
+	good = batch.Batch(b[:bytes:bytes])
+	switch {
+	case !good.CheckCRC():
+		return nil, 0, fmt.Errorf("the checksum of the batch at offset %d is wrong", good.BaseOffset())
+	case good.BaseOffset() < lowest:
+		return nil, 0, fmt.Errorf("base offset %d where at least %d was expected", good.BaseOffset(), lowest)
+	case good.LastOffset()-base > LargestRelative:
+		return nil, 0, fmt.Errorf("last offset %d is too far from the segment's base %d", good.LastOffset(), base)
+	}
+	return good, 0, nil
+}

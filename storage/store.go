@@ -1,0 +1,375 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage/segment"
+	"moldau.io/moldau/storage/vfs"
+)
+
+// Options is how a Store is opened. The zero value of a field stands for its default.
+type Options struct {
+	// ClusterID and NodeID are this broker's; a folder of another is refused.
+	ClusterID string
+	NodeID    int32
+	// Config is for logs that are found on disk, by topic. Default: DefaultConfig for all. Reconfigure changes it later.
+	Config func(topic string) Config
+	// OpenFiles is how many files of logs are kept open at most. Default 2048.
+	OpenFiles int
+	// RecoveryThreads is how many logs are opened at a time. Default: the number of processors
+	// (num.recovery.threads.per.data.dir).
+	RecoveryThreads int
+	// CheckpointInterval is how often recovery points and starts are written. Default 60 s
+	// (log.flush.offset.checkpoint.interval.ms, log.flush.start.offset.checkpoint.interval.ms).
+	CheckpointInterval time.Duration
+	// ExpiryInterval is how often producers that write no more are looked for. Default 10 min
+	// (producer.id.expiration.check.interval.ms).
+	ExpiryInterval time.Duration
+	Logger         *slog.Logger // default: slog.Default
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Config == nil {
+		o.Config = func(string) Config { return DefaultConfig() }
+	}
+	if o.OpenFiles <= 0 {
+		o.OpenFiles = 2048
+	}
+	if o.RecoveryThreads <= 0 {
+		o.RecoveryThreads = runtime.GOMAXPROCS(0)
+	}
+	if o.CheckpointInterval <= 0 {
+		o.CheckpointInterval = time.Minute
+	}
+	if o.ExpiryInterval <= 0 {
+		o.ExpiryInterval = 10 * time.Minute
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Store is all logs of a broker's data folders. Its methods may be called by anyone at any time.
+type Store struct {
+	fs     vfs.FS // set on opening, never changed
+	o      Options
+	files  *segment.Descriptors
+	dirs   []*dataDir
+	logger *slog.Logger
+
+	background background
+
+	changes sync.Mutex // one Create or Delete at a time; taken before every other lock
+
+	mu struct { // held for a few instructions; nothing is locked under it
+		sync.RWMutex
+		logs        map[protocol.TopicPartition]*Log
+		failed      map[protocol.TopicPartition]*OfflineError // could not be opened
+		brokerEpoch int64
+		closed      bool
+	}
+}
+
+// dataDir is one data folder.
+type dataDir struct {
+	path  string
+	meta  Meta
+	lock  io.Closer
+	clean bool // how it was left, on opening
+
+	mu      sync.Mutex // one writer of checkpoints at a time; held across their writes
+	written map[string]offsets
+}
+
+// Dir describes a data folder.
+type Dir struct {
+	Path  string
+	ID    string
+	Clean bool // the broker that used it before ended in order
+}
+
+// OpenStore takes the data folders: locks them, checks whose they are, and opens every log in them, reading again what a
+// crash may have torn. Folders that do not exist are made. What is wrong with a folder is a *UnusableError; what is wrong
+// with one log takes that log offline, see Failed.
+//
+// It starts the goroutines that flush, checkpoint and delete; Close ends them.
+func OpenStore(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
+	o = o.withDefaults()
+	s := &Store{fs: fsys, o: o, files: segment.NewDescriptors(fsys, o.OpenFiles), logger: o.Logger}
+	s.mu.logs = map[protocol.TopicPartition]*Log{}
+	s.mu.failed = map[protocol.TopicPartition]*OfflineError{}
+	s.mu.brokerEpoch = -1
+	s.background.init()
+	if len(dirs) == 0 {
+		return nil, errors.New("no data folder is named")
+	}
+	for _, dir := range dirs {
+		d, err := s.openDir(path.Clean(dir))
+		if err != nil {
+			s.unlock()
+			return nil, err
+		}
+		s.dirs = append(s.dirs, d)
+	}
+	if err := s.load(); err != nil {
+		s.unlock()
+		return nil, err
+	}
+	s.background.start(s)
+	return s, nil
+}
+
+func (s *Store) unlock() {
+	for _, d := range s.dirs {
+		_ = d.lock.Close()
+	}
+}
+
+func (s *Store) openDir(dir string) (_ *dataDir, err error) {
+	if err := s.fs.MkdirAll(dir); err != nil {
+		return nil, &UnusableError{Path: dir, What: "cannot be made", Do: "Check the path and its rights.", Err: err}
+	}
+	lock, err := s.fs.Lock(path.Join(dir, lockFile))
+	if held := (*vfs.LockedError)(nil); errors.As(err, &held) {
+		return nil, &UnusableError{
+			Path: dir, What: "is in use", Err: err,
+			Do: "Stop that process, or start with another data folder.",
+		}
+	}
+	if err != nil {
+		return nil, &UnusableError{Path: dir, What: "cannot be locked", Do: "Check the folder's rights.", Err: err}
+	}
+	d := &dataDir{path: dir, lock: lock, written: map[string]offsets{}}
+	defer func() {
+		if err != nil {
+			_ = lock.Close()
+		}
+	}()
+	if d.meta, err = checkMeta(s.fs, dir, s.o.ClusterID, s.o.NodeID); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{recoveryPointFile, logStartFile, highWatermarkFile} {
+		if d.written[name], err = readOffsets(s.fs, dir, name); err != nil {
+			// Without it everything is read again, and starts fall back to the first segment: nothing is lost by that.
+			s.logger.Warn("a checkpoint cannot be read, its logs are read again", "dir", dir, "err", err)
+			d.written[name] = offsets{}
+		}
+	}
+	return d, d.takeCleanMark(s.fs)
+}
+
+// takeCleanMark looks for the mark of an orderly end and removes it, durably: a crash from now on must not find it.
+func (d *dataDir) takeCleanMark(fsys vfs.FS) error {
+	name := path.Join(d.path, cleanFile)
+	if _, err := fsys.Stat(name); err != nil {
+		return nil
+	}
+	d.clean = true
+	if err := fsys.Remove(name); err != nil {
+		return err
+	}
+	return fsys.SyncDir(d.path)
+}
+
+// Log is the log of a partition. ok is false when there is none, or it is offline.
+func (s *Store) Log(tp protocol.TopicPartition) (l *Log, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	l, ok = s.mu.logs[tp]
+	return l, ok
+}
+
+// Failed is why a partition's log could not be opened, nil when it could.
+func (s *Store) Failed(tp protocol.TopicPartition) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.mu.failed[tp]; err != nil {
+		return err
+	}
+	return nil
+}
+
+// All is every log, by name.
+func (s *Store) All() []*Log {
+	s.mu.RLock()
+	logs := slices.Collect(maps.Values(s.mu.logs))
+	s.mu.RUnlock()
+	slices.SortFunc(logs, func(a, b *Log) int { return comparePartitions(a.tp, b.tp) })
+	return logs
+}
+
+// Dirs are the data folders.
+func (s *Store) Dirs() []Dir {
+	var out []Dir
+	for _, d := range s.dirs {
+		out = append(out, Dir{Path: d.path, ID: d.meta.DirectoryID, Clean: d.clean})
+	}
+	return out
+}
+
+// OpenFiles is the number of files of logs that are open now.
+func (s *Store) OpenFiles() int { return s.files.Open() }
+
+// SetBrokerEpoch says what is written into the mark of an orderly end, for the controller to see that this broker lost
+// nothing (KIP-966).
+func (s *Store) SetBrokerEpoch(e int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.brokerEpoch = e
+}
+
+// HighWatermark is what the last Checkpoint of a former run said of a partition.
+func (s *Store) HighWatermark(tp protocol.TopicPartition) (protocol.Offset, bool) {
+	for _, d := range s.dirs {
+		d.mu.Lock()
+		hw, ok := d.written[highWatermarkFile][tp]
+		d.mu.Unlock()
+		if ok {
+			return hw, true
+		}
+	}
+	return 0, false
+}
+
+// Create makes a partition's log in the folder that has the fewest. Where it exists already it is returned as it is.
+func (s *Store) Create(tp protocol.TopicPartition, id protocol.TopicID, cfg Config) (*Log, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration of %v: %w", tp, err)
+	}
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	if l, err := s.present(tp, id); l != nil || err != nil {
+		return l, err
+	}
+	d := s.emptiest()
+	l, err := s.create(d, tp, id, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make the log of %v in %s: %w: %w", tp, d.path, protocol.KafkaStorageError, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.logs[tp] = l
+	return l, nil
+}
+
+// present is the log that a Create need not make, or why it cannot.
+func (s *Store) present(tp protocol.TopicPartition, id protocol.TopicID) (*Log, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.mu.closed {
+		return nil, ErrClosed
+	}
+	if err, ok := s.mu.failed[tp]; ok {
+		return nil, err
+	}
+	l := s.mu.logs[tp]
+	if l != nil && !l.id.IsZero() && l.id != id {
+		return nil, fmt.Errorf("%v is there with the topic id %v, not %v: %w", tp, l.id, id, protocol.InconsistentTopicID)
+	}
+	return l, nil
+}
+
+func (s *Store) create(d *dataDir, tp protocol.TopicPartition, id protocol.TopicID, cfg Config) (*Log, error) {
+	if err := d.forget(s.fs, tp); err != nil {
+		return nil, err
+	}
+	dir := path.Join(d.path, tp.String())
+	if err := vfs.RemoveAll(s.fs, dir); err != nil { // half made by a Create that failed
+		return nil, err
+	}
+	if err := s.fs.Mkdir(dir); err != nil {
+		return nil, err
+	}
+	if err := writePartition(s.fs, dir, id); err != nil {
+		return nil, err
+	}
+	l, _, err := openLog(opening{
+		tp: tp, id: id, dir: dir, files: s.files, keeper: s, cfg: cfg, logger: s.logger, now: s.o.Now(), clean: true,
+	})
+	return l, err
+}
+
+func writePartition(fsys vfs.FS, dir string, id protocol.TopicID) error {
+	f, err := fsys.Create(path.Join(dir, partitionFile))
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(encodePartition(id), 0)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// emptiest is the folder with the fewest logs.
+func (s *Store) emptiest() *dataDir {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := map[string]int{}
+	for _, l := range s.mu.logs {
+		n[path.Dir(l.dir)]++
+	}
+	return slices.MinFunc(s.dirs, func(a, b *dataDir) int { return n[a.path] - n[b.path] })
+}
+
+// Delete takes a partition's log away: it is gone at once, its folder is renamed, and the files go after
+// file.delete.delay.ms.
+func (s *Store) Delete(tp protocol.TopicPartition) error {
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	s.mu.Lock()
+	l, ok := s.mu.logs[tp]
+	failed := s.mu.failed[tp]
+	delete(s.mu.logs, tp)
+	delete(s.mu.failed, tp)
+	s.mu.Unlock()
+	var dir string
+	delay := DefaultConfig().DeleteDelay
+	switch {
+	case ok:
+		l.shut()
+		dir, delay = l.dir, l.Config().DeleteDelay
+	case failed != nil:
+		dir = failed.Dir
+	default:
+		return nil
+	}
+	gone := path.Join(path.Dir(dir), deletedDir(tp))
+	if err := s.fs.Rename(dir, gone); err != nil {
+		return fmt.Errorf("delete %v: %w: %w", tp, protocol.KafkaStorageError, err)
+	}
+	if err := s.fs.SyncDir(path.Dir(dir)); err != nil {
+		return fmt.Errorf("delete %v: %w: %w", tp, protocol.KafkaStorageError, err)
+	}
+	s.background.removeDir(gone, s.o.Now().Add(delay))
+	return nil
+}
+
+const deletedDirSuffix = "-delete"
+
+// deletedDir is Kafka's name for the folder of a deleted partition: topic-partition.random-delete, in at most 255 bytes.
+func deletedDir(tp protocol.TopicPartition) string {
+	suffix := fmt.Sprintf("-%d.%x%s", tp.Partition, NewID()[:16], deletedDirSuffix)
+	return tp.Topic[:min(len(tp.Topic), 255-len(suffix))] + suffix
+}
+
+func isDeletedDir(name string) bool {
+	return strings.HasSuffix(name, deletedDirSuffix) && strings.Contains(name, ".")
+}
