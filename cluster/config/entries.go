@@ -184,6 +184,9 @@ func typedKey(name string) (*Key, bool) {
 	if k, ok := dynamicOnly[name]; ok {
 		return k, true
 	}
+	if k, ok := Own(name); ok {
+		return k, true
+	}
 	base := baseKey(name)
 	if k, ok := Broker(base); ok {
 		return k, true

@@ -78,5 +78,6 @@ var effective = map[string]bool{
 	"group.max.size": true, "offset.metadata.max.bytes": true, "offsets.retention.minutes": true,
 	"offsets.retention.check.interval.ms": true, "offsets.topic.num.partitions": true,
 	"offsets.topic.replication.factor": true, "offsets.topic.segment.bytes": true,
+	"max.connection.creation.rate": true, "authorizer.class.name": true, "config.providers": true,
 	"producer.id.expiration.ms": true, "request.timeout.ms": true,
 }

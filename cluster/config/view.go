@@ -72,11 +72,11 @@ func (v View) Group(own map[string]string, key string) (string, bool) {
 // Broker is the value in force of a broker key. A key that can also be given in other units (log.retention.hours) is
 // looked up as it is; the topic keys derived from it mind the units.
 func (v View) Broker(key string) (string, bool) {
-	k, known := Broker(key)
+	k, known := typedKey(key)
 	if value, ok := v.given(key); ok {
 		return canonical(k, value), true
 	}
-	if !known || k.Default == nil {
+	if !known || k.Name != key || k.Default == nil {
 		return "", false
 	}
 	return *k.Default, true

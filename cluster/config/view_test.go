@@ -90,6 +90,7 @@ func find(t *testing.T, entries []Entry, name string) string {
 func TestC31_SourceSaysWhereTheValueWasSet(t *testing.T) {
 	st := mustStatic(t, map[string]string{
 		"log.retention.hours": "100", "log.segment.bytes": "2000000", "foo.bar": "1", "node.id": "1",
+		"moldau.admin.listen": "a:1",
 	})
 	src := dynamic{
 		"broker/": {"log.retention.bytes": "123456", "foo.bay": "7"},
@@ -141,6 +142,7 @@ func TestC31_SourceSaysWhereTheValueWasSet(t *testing.T) {
 	broker("listener.name.plaintext.ssl.keystore.password", "null src=2 type=9 ro=true sens=true "+
 		"listener.name.plaintext.ssl.keystore.password=null:2")
 	broker("log.retention.hours", "100 src=4 type=3 ro=true sens=false log.retention.hours=100:4 log.retention.hours=168:5")
+	broker("moldau.admin.listen", "a:1 src=4 type=2 ro=true sens=false moldau.admin.listen=a:1:4")
 	broker("log.roll.ms", "null src=5 type=5 ro=false sens=false")
 	broker("broker.id", "1 src=4 type=3 ro=true sens=false broker.id=1:4 broker.id=-1:5")
 	broker("process.roles", "broker,controller src=4 type=7 ro=true sens=false process.roles=broker,controller:4")
