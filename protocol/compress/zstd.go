@@ -1,6 +1,7 @@
 package compress
 
 import (
+	"encoding/binary"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -10,8 +11,12 @@ const (
 	// zstdWindowBytes is the window that a pooled decoder may allocate. Levels up to 19 use no more.
 	zstdWindowBytes = 8 << 20
 	// zstdWindowMax is what Kafka's own decoder accepts: level 22 asks for 128 MiB, whatever the size of its input.
-	zstdWindowMax  = 128 << 20
-	zstdFrameMagic = "\x28\xb5\x2f\xfd"
+	zstdWindowMax = 128 << 20
+
+	zstdFrameMagic    = 0xfd2fb528
+	zstdSkippable     = 0x184d2a50 // and the next 15
+	zstdSingleSegment = 1 << 5     // of a frame's descriptor: no window byte
+	zstdChecksum      = 1 << 2     // which is also its size in bytes
 )
 
 // zstdLarge admits one reader with a window above zstdWindowBytes at a time, so that a few bytes that ask for 128 MiB
@@ -21,8 +26,8 @@ var zstdLarge = make(chan struct{}, 1)
 // zstdReader reads Zstandard frames, one after the other.
 //
 // A frame's header asks for a window, and the library allocates it at once. The window is of no use beyond the size of the
-// output, so the first frame's is lowered to zstdWindowBytes. Only where data then refers further back than that, which
-// shows as an error after that much output, is the input read once more with the window that it asks for.
+// output, so it is lowered to zstdWindowBytes. Only where data then refers further back than that, which shows as an error
+// after that much output, is the input read once more with the windows that it asks for.
 type zstdReader struct {
 	z    *zstd.Decoder
 	src  zstdSource
@@ -32,42 +37,88 @@ type zstdReader struct {
 	large *zstd.Decoder // in use instead of z, while not nil
 }
 
-// zstdSource is the input with its first bytes replaced. It is not a bytes.Reader: the library decodes those whole.
+// zstdSource is the input with the windows of its frames lowered. It is not a bytes.Reader: the library decodes those whole.
 type zstdSource struct {
-	head [6]byte
-	used int // of head
-	rest []byte
+	b      []byte
+	at     int // bytes read
+	window int // the position of the next frame's window byte, beyond b where there is none
 }
 
 func (s *zstdSource) Read(p []byte) (int, error) {
-	if s.used < len(s.head) {
-		n := copy(p, s.head[s.used:])
-		s.used += n
-		return n, nil
-	}
-	if len(s.rest) == 0 {
+	if s.at == len(s.b) {
 		return 0, io.EOF
 	}
-	n := copy(p, s.rest)
-	s.rest = s.rest[n:]
+	if s.at == s.window && len(p) > 0 {
+		p[0] = min(s.b[s.at], zstdWindowByte)
+		s.at++
+		s.window = zstdNextWindow(s.b, s.at)
+		return 1, nil
+	}
+	n := copy(p, s.b[s.at:min(len(s.b), max(s.window, s.at))])
+	s.at += n
 	return n, nil
 }
 
-// set makes src the input. With lower, the window of its first frame is lowered where it is above zstdWindowBytes.
-//
-// A frame: 4 bytes magic, 1 byte descriptor, and unless descriptor bit 5 (single segment) is set 1 byte window: 5 bits
-// exponent less 10, 3 bits mantissa in eighths (RFC 8878, 3.1.1.1).
+// set makes src the input, with its windows lowered or not.
 func (s *zstdSource) set(src []byte, lower bool) {
-	*s = zstdSource{rest: src, used: len(s.head)}
-	if len(src) < len(s.head) || string(src[:4]) != zstdFrameMagic {
-		return
+	*s = zstdSource{b: src, window: len(src)}
+	if lower {
+		s.window = zstdFirstWindow(src, 0)
 	}
-	copy(s.head[:], src)
-	s.used, s.rest = 0, src[len(s.head):]
-	const eightMiB = 13 << 3 // 1 << (10+13)
-	if lower && s.head[4]&(1<<5) == 0 && s.head[5] > eightMiB {
-		s.head[5] = eightMiB
+}
+
+// zstdWindowByte asks for zstdWindowBytes: five bits exponent less 10, three bits mantissa (RFC 8878, 3.1.1.1.2).
+const zstdWindowByte = (23 - 10) << 3
+
+// zstdFirstWindow is the position of the window byte of the frame that begins at position at, or of a later one where that
+// frame has none; len(b) where there is none, or where b is not what it should be, which the library will say.
+//
+//	+-------+------------+--------+------------+--------------+-------------------+----------+
+//	| magic | descriptor | window | dictionary | content size | blocks            | checksum |
+//	+-------+------------+--------+------------+--------------+-------------------+----------+
+//	  4       1            0 or 1   0 to 4       0 to 8         3 bytes and content  0 or 4
+func zstdFirstWindow(b []byte, at int) int {
+	for at+6 <= len(b) {
+		magic := binary.LittleEndian.Uint32(b[at:])
+		switch {
+		case magic&^0xf == zstdSkippable && at+8 <= len(b):
+			at += 8 + int(binary.LittleEndian.Uint32(b[at+4:]))
+		case magic != zstdFrameMagic:
+			return len(b)
+		case b[at+4]&zstdSingleSegment == 0:
+			return at + 5
+		default:
+			at = zstdFrameEnd(b, at+5, b[at+4])
+		}
 	}
+	return len(b)
+}
+
+// zstdNextWindow is the position of the window byte after the one that has just been read, at being the position after it.
+func zstdNextWindow(b []byte, at int) int {
+	return zstdFirstWindow(b, zstdFrameEnd(b, at, b[at-2]))
+}
+
+// zstdFrameEnd is the end of a frame whose dictionary field begins at position at; len(b) where b ends before.
+func zstdFrameEnd(b []byte, at int, descriptor byte) int {
+	at += int([...]byte{0, 1, 2, 4}[descriptor&3])
+	size := descriptor >> 6
+	if size > 0 || descriptor&zstdSingleSegment != 0 {
+		at += 1 << size
+	}
+	for at+3 <= len(b) {
+		header := uint32(b[at]) | uint32(b[at+1])<<8 | uint32(b[at+2])<<16
+		at += 3
+		if kind := header >> 1 & 3; kind == 1 { // one byte, repeated
+			at++
+		} else {
+			at += int(header >> 3)
+		}
+		if header&1 != 0 {
+			return at + int(descriptor&zstdChecksum)
+		}
+	}
+	return len(b)
 }
 
 func (z *zstdReader) reset(src []byte) (err error) {
@@ -147,5 +198,6 @@ func (z *zstdReader) abandon() {
 // shrink lets go of the input.
 func (z *zstdReader) shrink() {
 	z.close()
-	z.all, z.src.rest = nil, nil
+	z.all, z.src.b = nil, nil
+	z.src.at = 0
 }
