@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"moldau.io/moldau/cluster/meta"
@@ -14,7 +16,10 @@ func handleCreatePartitions(b *Broker, r *request) {
 	resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
 	answer := func(name string, err error) {
 		rt := kmsg.NewCreatePartitionsResponseTopic()
-		rt.Topic, rt.ErrorCode, rt.ErrorMessage = name, int16(protocol.CodeOf(err)), errorText(err)
+		rt.Topic, rt.ErrorCode = name, int16(protocol.CodeOf(err))
+		if !errors.Is(err, protocol.UnknownTopicOrPartition) { // the code says it all, and so Kafka thinks
+			rt.ErrorMessage = errorText(err)
+		}
 		resp.Topics = append(resp.Topics, rt)
 	}
 	times := map[string]int{}

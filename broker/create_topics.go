@@ -18,6 +18,7 @@ func handleCreateTopics(b *Broker, r *request) {
 	req := r.msg.(*kmsg.CreateTopicsRequest)
 	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
 	cmd := meta.CreateTopics{ValidateOnly: req.ValidateOnly}
+	var refused []kmsg.CreateTopicsResponseTopic
 	times := map[string]int{}
 	for _, t := range req.Topics {
 		times[t.Topic]++
@@ -29,7 +30,7 @@ func handleCreateTopics(b *Broker, r *request) {
 			cmd.Topics = append(cmd.Topics, newTopic(t))
 		default:
 			times[t.Topic] = 0
-			resp.Topics = append(resp.Topics, refusedTopic(t.Topic,
+			refused = append(refused, refusedTopic(t.Topic,
 				protocol.Errorf(protocol.InvalidRequest, "topic %q is in the request more than once", t.Topic)))
 		}
 	}
@@ -40,6 +41,7 @@ func handleCreateTopics(b *Broker, r *request) {
 		for _, t := range cmd.Topics {
 			resp.Topics = append(resp.Topics, refusedTopic(t.Name, adminError(err)))
 		}
+		resp.Topics = append(resp.Topics, refused...)
 		r.Reply(resp)
 		return
 	}
@@ -51,6 +53,7 @@ func handleCreateTopics(b *Broker, r *request) {
 		}
 		resp.Topics = append(resp.Topics, createdTopic(t, view))
 	}
+	resp.Topics = append(resp.Topics, refused...)
 	r.Reply(resp)
 }
 

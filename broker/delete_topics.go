@@ -59,13 +59,24 @@ func newTopicDeletion(req *kmsg.DeleteTopicsRequest, im *meta.Image) *topicDelet
 			ids[t.TopicID]++
 		}
 	}
+	for _, t := range topics { // a topic that comes by name and by id is answered once, and stays
+		if t.Topic == nil || t.TopicID != [16]byte{} || names[*t.Topic] != 1 {
+			continue
+		}
+		if known := im.Topic(*t.Topic); known != nil && ids[known.ID] > 0 {
+			names[known.Name], ids[known.ID] = -1, -1
+			d.answer(known.Name, known.ID, protocol.Errorf(protocol.InvalidRequest,
+				"topic %q is in the request by name and by id", known.Name))
+		}
+	}
 	for _, t := range topics {
-		d.add(t, names, ids, im)
+		d.add(t, names, ids)
 	}
 	return d
 }
 
-func (d *topicDeletion) add(t kmsg.DeleteTopicsRequestTopic, names map[string]int, ids map[protocol.TopicID]int, im *meta.Image) {
+// add takes in one topic. names and ids count how often each comes; -1 stands for one that has been answered.
+func (d *topicDeletion) add(t kmsg.DeleteTopicsRequestTopic, names map[string]int, ids map[protocol.TopicID]int) {
 	id := protocol.TopicID(t.TopicID)
 	switch {
 	case t.Topic == nil && id.IsZero():
@@ -84,11 +95,6 @@ func (d *topicDeletion) add(t kmsg.DeleteTopicsRequestTopic, names map[string]in
 	case t.Topic != nil:
 		d.cmd.Topics = append(d.cmd.Topics, meta.TopicRef{Name: *t.Topic})
 	default:
-		if known := im.TopicByID(id); known != nil && names[known.Name] != 0 {
-			d.answer(known.Name, id, protocol.Errorf(protocol.InvalidRequest,
-				"topic %q is in the request by name and by id", known.Name))
-			return
-		}
 		d.cmd.Topics = append(d.cmd.Topics, meta.TopicRef{ID: id})
 	}
 }

@@ -26,12 +26,12 @@ func handleDescribeTopicPartitions(b *Broker, r *request) {
 	}
 	first := int32(0)
 	if c := req.Cursor; c != nil {
-		if c.Partition < 0 {
-			d.refuse(names)
+		i, found := slices.BinarySearch(names, c.Topic)
+		if c.Partition < 0 || !found && !d.all {
+			d.refuse(req)
 			r.Reply(resp)
 			return
 		}
-		i, found := slices.BinarySearch(names, c.Topic)
 		names = names[i:]
 		if found {
 			first = c.Partition
@@ -73,10 +73,11 @@ type topicPages struct {
 	resp *kmsg.DescribeTopicPartitionsResponse
 }
 
-func (d *topicPages) refuse(names []string) {
-	for _, name := range names {
+// refuse answers a cursor that the broker cannot have given to this client.
+func (d *topicPages) refuse(req *kmsg.DescribeTopicPartitionsRequest) {
+	for _, t := range req.Topics {
 		rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
-		rt.Topic, rt.ErrorCode = &name, int16(protocol.InvalidRequest)
+		rt.Topic, rt.ErrorCode = &t.Topic, int16(protocol.InvalidRequest)
 		d.resp.Topics = append(d.resp.Topics, rt)
 	}
 }
@@ -86,11 +87,8 @@ func (d *topicPages) refuse(names []string) {
 func (d *topicPages) topic(name string, first int32) int32 {
 	t := d.im.Topic(name)
 	rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
-	rt.Topic = &name
+	rt.Topic, rt.IsInternal, rt.AuthorizedOperations = &name, meta.IsInternal(name), topicOperations
 	if t == nil {
-		if d.all {
-			return 0
-		}
 		rt.ErrorCode = int16(protocol.UnknownTopicOrPartition)
 		if meta.CheckTopicName(name) != nil {
 			rt.ErrorCode = int16(protocol.InvalidTopicException)
@@ -98,7 +96,7 @@ func (d *topicPages) topic(name string, first int32) int32 {
 		d.resp.Topics = append(d.resp.Topics, rt)
 		return 0
 	}
-	rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = t.ID, t.Internal(), topicOperations
+	rt.TopicID = t.ID
 	first = min(first, int32(len(t.Partitions)))
 	end := min(int32(len(t.Partitions)), first+d.left)
 	for i := first; i < end; i++ {

@@ -30,7 +30,7 @@ func handleMetadata(b *Broker, r *request) {
 	req := r.msg.(*kmsg.MetadataRequest)
 	resp := req.ResponseKind().(*kmsg.MetadataResponse)
 	if code := checkMetadata(req); code != protocol.None {
-		resp.Topics = refusedMetadata(req, code)
+		resp.ErrorCode, resp.Topics = int16(code), refusedMetadata(req, code)
 		r.Reply(resp)
 		return
 	}
@@ -61,7 +61,7 @@ func refusedMetadata(req *kmsg.MetadataRequest, code protocol.Code) []kmsg.Metad
 	for _, t := range req.Topics {
 		rt := kmsg.NewMetadataResponseTopic()
 		rt.ErrorCode, rt.Topic, rt.TopicID = int16(code), t.Topic, t.TopicID
-		if rt.Topic == nil && req.Version < 12 {
+		if rt.Topic == nil {
 			rt.Topic = new(string)
 		}
 		topics = append(topics, rt)
@@ -117,21 +117,24 @@ func (m *metadataAnswer) topics(req *kmsg.MetadataRequest, resp *kmsg.MetadataRe
 	}
 }
 
+// topicsByID answers each id once, unknown ones first. Names beside ids are passed over, as Kafka does.
 func (m *metadataAnswer) topicsByID(req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) {
 	seen := map[[16]byte]bool{}
+	var known []kmsg.MetadataResponseTopic
 	for _, t := range req.Topics {
 		if t.TopicID == [16]byte{} || seen[t.TopicID] {
 			continue
 		}
 		seen[t.TopicID] = true
-		if known := m.im.TopicByID(t.TopicID); known != nil {
-			resp.Topics = append(resp.Topics, m.topic(known, req))
+		if topic := m.im.TopicByID(t.TopicID); topic != nil {
+			known = append(known, m.topic(topic, req))
 			continue
 		}
 		rt := kmsg.NewMetadataResponseTopic()
 		rt.ErrorCode, rt.TopicID = int16(protocol.UnknownTopicID), t.TopicID
 		resp.Topics = append(resp.Topics, rt)
 	}
+	resp.Topics = append(resp.Topics, known...)
 }
 
 // topicsByName answers each name once, and returns the names that could be topics but are not.

@@ -66,7 +66,7 @@ type (
 	CreatedTopic struct {
 		Name              string
 		Err               error
-		ID                protocol.TopicID
+		ID                protocol.TopicID // with ValidateOnly: an id that nothing has
 		Partitions        int32
 		ReplicationFactor int16
 		Configs           map[string]string // what was set on the topic

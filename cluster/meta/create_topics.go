@@ -15,14 +15,11 @@ func (c *Controller) createTopics(cmd CreateTopics) ([]Record, Reply, error) {
 	var recs []Record
 	reply := CreateTopicsReply{Topics: make([]CreatedTopic, 0, len(cmd.Topics))}
 	seen := make(map[string]bool, len(cmd.Topics))
-	total := 0
+	tooMany := c.checkTotal(cmd)
 	for _, nt := range cmd.Topics {
-		made, created, err := c.createTopic(nt, seen)
+		made, created, err := []Record(nil), CreatedTopic{}, tooMany
 		if err == nil {
-			total += int(created.Partitions)
-			if total > partitionsPerCommand {
-				err = protocol.Errorf(protocol.PolicyViolation, "one request creates at most %d partitions", partitionsPerCommand)
-			}
+			made, created, err = c.createTopic(nt, seen)
 		}
 		if err != nil {
 			reply.Topics = append(reply.Topics, CreatedTopic{Name: nt.Name, Err: err})
@@ -33,11 +30,28 @@ func (c *Controller) createTopics(cmd CreateTopics) ([]Record, Reply, error) {
 	}
 	if cmd.ValidateOnly {
 		recs = nil
-		for i := range reply.Topics {
-			reply.Topics[i].ID = protocol.TopicID{} // nothing has this id
-		}
 	}
 	return recs, reply, nil
+}
+
+// checkTotal refuses a command that asks for too much, whatever else may be wrong with it.
+func (c *Controller) checkTotal(cmd CreateTopics) error {
+	total := int64(0)
+	for _, nt := range cmd.Topics {
+		switch {
+		case len(nt.Assignments) > 0:
+			total += int64(len(nt.Assignments))
+		case nt.Partitions == -1:
+			total += int64(c.cfg.Partitions)
+		case nt.Partitions > 0:
+			total += int64(nt.Partitions)
+		}
+	}
+	if total > partitionsPerCommand {
+		return protocol.Errorf(protocol.PolicyViolation, "one request creates at most %d partitions, not %d",
+			partitionsPerCommand, total)
+	}
+	return nil
 }
 
 func (c *Controller) createTopic(nt NewTopic, seen map[string]bool) ([]Record, CreatedTopic, error) {
@@ -77,22 +91,10 @@ func (c *Controller) checkNewName(name string, seen map[string]bool) error {
 	if c.image.Topic(name) != nil {
 		return protocol.Errorf(protocol.TopicAlreadyExists, "topic %q exists already", name)
 	}
-	key, ok := collisionKey(name)
-	if !ok {
-		return nil
-	}
-	other := ""
-	if names := c.collisions[key]; len(names) > 0 {
-		other = names[0]
-	}
-	for n := range seen {
-		if k, _ := collisionKey(n); k == key && (other == "" || n < other) {
-			other = n
-		}
-	}
-	if other != "" {
+	// Two that come in one command may collide with each other, as in Apache Kafka.
+	if key, ok := collisionKey(name); ok && len(c.collisions[key]) > 0 {
 		return protocol.Errorf(protocol.InvalidTopicException,
-			"topic %q differs from topic %q in '.' and '_' only, which metrics cannot tell apart", name, other)
+			"topic %q differs from topic %q in '.' and '_' only, which metrics cannot tell apart", name, c.collisions[key][0])
 	}
 	return nil
 }
@@ -113,9 +115,6 @@ func (c *Controller) newPartitions(nt NewTopic) ([]Partition, error) {
 		factor = c.cfg.ReplicationFactor
 	case factor < 1:
 		return nil, protocol.Errorf(protocol.InvalidReplicationFactor, "a partition has at least one replica, not %d", factor)
-	}
-	if count > partitionsPerCommand {
-		return nil, protocol.Errorf(protocol.PolicyViolation, "one request creates at most %d partitions", partitionsPerCommand)
 	}
 	brokers := c.alive()
 	if int(factor) > len(brokers) {

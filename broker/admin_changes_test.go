@@ -1,0 +1,354 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"moldau.io/moldau/cluster/meta"
+	"moldau.io/moldau/protocol"
+)
+
+func apiVersionsRequest() *kmsg.ApiVersionsRequest {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "test", "1.0"
+	return req
+}
+
+func TestRule004_ApiVersionsNamesTheTable(t *testing.T) {
+	w := newConfigWire(t, nil)
+	versions(t, 18, func(v int16) {
+		resp := w.ask(v, apiVersionsRequest()).(*kmsg.ApiVersionsResponse)
+		if resp.ErrorCode != 0 || len(resp.ApiKeys) != len(protocol.APIs()) {
+			t.Fatalf("v%d: error %d, %d keys", v, resp.ErrorCode, len(resp.ApiKeys))
+		}
+		for i, a := range protocol.APIs() {
+			if k := resp.ApiKeys[i]; k.ApiKey != a.Key || k.MinVersion != a.AdvertisedMin || k.MaxVersion != a.Max {
+				t.Errorf("v%d: %s is named as %+v", v, a.Name, k)
+			}
+		}
+		if resp.ApiKeys[0].MinVersion != 0 {
+			t.Errorf("v%d: Produce begins at %d, which librdkafka takes for a broker without compression", v, resp.ApiKeys[0].MinVersion)
+		}
+		if !slices.ContainsFunc(resp.ApiKeys, func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == 22 }) {
+			t.Errorf("C128: v%d hides InitProducerId", v)
+		}
+	})
+}
+
+func TestRule008_FeaturesAreNamedWhenTheyWork(t *testing.T) {
+	w := newConfigWire(t, nil)
+	versions(t, 18, func(v int16) {
+		resp := w.ask(v, apiVersionsRequest()).(*kmsg.ApiVersionsResponse)
+		if v < 3 {
+			return
+		}
+		if len(resp.SupportedFeatures) != 1 || resp.SupportedFeatures[0].Name != "metadata.version" ||
+			resp.SupportedFeatures[0].MinVersion != 7 || resp.SupportedFeatures[0].MaxVersion != 33 {
+			t.Errorf("v%d: supported %+v", v, resp.SupportedFeatures)
+		}
+		if resp.FinalizedFeaturesEpoch != w.b.image().Offset() {
+			t.Errorf("v%d: features of epoch %d", v, resp.FinalizedFeaturesEpoch)
+		}
+		for _, f := range resp.FinalizedFeatures {
+			if f.MinVersionLevel != f.MaxVersionLevel || f.MaxVersionLevel == 0 {
+				t.Errorf("v%d: finalized %+v", v, f)
+			}
+		}
+	})
+}
+
+func TestRule005_ClientSoftwareIsChecked(t *testing.T) {
+	w := newConfigWire(t, nil)
+	for name, ok := range map[string]bool{
+		"x": true, "apache-kafka-java": true, "a.b-c": true, "1": true, "sarama": true,
+		"": false, "RP Console": false, "-x": false, "x-": false, ".": false, "é": false, "a_b": false,
+	} {
+		for v := int16(3); v <= 5; v++ {
+			for _, field := range []int{0, 1} {
+				req := apiVersionsRequest()
+				if field == 0 {
+					req.ClientSoftwareName = name
+				} else {
+					req.ClientSoftwareVersion = name
+				}
+				resp := w.ask(v, req).(*kmsg.ApiVersionsResponse)
+				if (resp.ErrorCode == 0) != ok || (!ok && (resp.ErrorCode != 42 || len(resp.ApiKeys) != 0)) {
+					t.Errorf("C5: v%d, %q: error %d", v, name, resp.ErrorCode)
+				}
+			}
+		}
+	}
+	req := apiVersionsRequest()
+	req.ClientSoftwareName = "" // not in the request before v3
+	if resp := w.ask(2, req).(*kmsg.ApiVersionsResponse); resp.ErrorCode != 0 {
+		t.Errorf("v2: error %d", resp.ErrorCode)
+	}
+}
+
+func TestRule006_AMisroutedClientIsToldSo(t *testing.T) {
+	w := newConfigWire(t, nil)
+	right, wrong := w.b.image().ClusterID(), "AAAAAAAAAAAAAAAAAAAAAA"
+	for _, c := range []struct {
+		cluster *string
+		node    int32
+		code    int16
+	}{
+		{nil, -1, 0}, {&right, 1, 0}, {nil, 1, 42}, {&right, -1, 42}, {nil, -2, 42}, {&wrong, 1, 129}, {&right, 2, 129},
+	} {
+		req := apiVersionsRequest()
+		req.ClusterID, req.NodeID = c.cluster, c.node
+		resp := w.ask(5, req).(*kmsg.ApiVersionsResponse)
+		if resp.ErrorCode != c.code || (c.code == 0) == (len(resp.ApiKeys) == 0) {
+			t.Errorf("%v, node %d: error %d, %d keys", c.cluster, c.node, resp.ErrorCode, len(resp.ApiKeys))
+		}
+		if resp := w.ask(4, req).(*kmsg.ApiVersionsResponse); resp.ErrorCode != 0 {
+			t.Errorf("v4 looks at what only v5 has: error %d", resp.ErrorCode)
+		}
+	}
+}
+
+func creation(validate bool, topics ...kmsg.CreateTopicsRequestTopic) *kmsg.CreateTopicsRequest {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Topics, req.ValidateOnly = topics, validate
+	return req
+}
+
+func wish(name string, partitions int32, factor int16, configs ...string) kmsg.CreateTopicsRequestTopic {
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitions, factor
+	for _, c := range configs {
+		k, v, _ := strings.Cut(c, "=")
+		t.Configs = append(t.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: k, Value: &v})
+	}
+	return t
+}
+
+func TestRule109_CreateTopics(t *testing.T) {
+	w := newConfigWire(t, map[string]string{"num.partitions": "3"})
+	versions(t, 19, func(v int16) {
+		count := func(n int) int {
+			if v < 5 {
+				return -1
+			}
+			return n
+		}
+		name := fmt.Sprint("new", v)
+		req := creation(true, wish(name, -1, -1, "cleanup.policy=compact"))
+		check := func(what string) {
+			resp := w.ask(v, req).(*kmsg.CreateTopicsResponse)
+			w.want(what, sketch(resp), fmt.Sprintf("%s/0/%d", name, count(3)))
+			rt := resp.Topics[0]
+			if (rt.TopicID != [16]byte{}) != (v >= 7) || rt.ErrorMessage != nil {
+				t.Errorf("v%d, %s: %+v", v, what, rt)
+			}
+			if v < 5 {
+				return
+			}
+			if rt.ReplicationFactor != 1 || len(rt.Configs) != 37 {
+				t.Errorf("C27: v%d, %s: factor %d, %d configs", v, what, rt.ReplicationFactor, len(rt.Configs))
+			}
+			for _, c := range rt.Configs {
+				if c.Name == "cleanup.policy" && (*c.Value != "compact" || c.Source != 1 || c.ReadOnly || c.IsSensitive) ||
+					c.Name == "flush.ms" && c.Source != 5 {
+					t.Errorf("v%d, %s: %+v", v, what, c)
+				}
+			}
+		}
+		check("validated")
+		if w.b.image().Topic(name) != nil {
+			t.Fatalf("v%d: validation made the topic", v)
+		}
+		req.ValidateOnly = false
+		check("made")
+		if topic := w.b.image().Topic(name); topic == nil || len(topic.Partitions) != 3 {
+			t.Errorf("v%d: %+v", v, topic)
+		}
+		w.want("C25: again", sketch(w.ask(v, req)), name+"/36/-1")
+		w.want("C25: refusals", sketch(w.ask(v, creation(false,
+			wish("bad name", 1, 1), wish("p0", 0, 1), wish("rf0", 1, 0), wish("rf9", 1, 9), wish("cfg", 1, 1, "no.such=1"),
+			wish("__cluster_metadata", 1, 1), wish("twice", 1, 1), wish("twice", 2, 1)))),
+			"bad name/17/-1 p0/37/-1 rf0/38/-1 rf9/38/-1 cfg/40/-1 __cluster_metadata/42/-1 twice/42/-1")
+		for _, rt := range w.ask(v, creation(false, wish("bad name", 1, 1))).(*kmsg.CreateTopicsResponse).Topics {
+			if rt.ErrorMessage == nil || !strings.Contains(*rt.ErrorMessage, "bad name") {
+				t.Errorf("v%d: message %v", v, rt.ErrorMessage)
+			}
+		}
+	})
+}
+
+func TestRule109_TooManyPartitionsInOneRequest(t *testing.T) {
+	w := newConfigWire(t, nil)
+	w.want("10,001", sketch(w.ask(7, creation(false, wish("a", 10_000, 1), wish("b", 1, 1)))), "a/44/-1 b/44/-1")
+	w.want("the largest number there is", sketch(w.ask(7, creation(false, wish("a", 1<<31-1, 1)))), "a/44/-1")
+}
+
+func TestC26_AClientThatGivesNoTimeIsAnswered(t *testing.T) {
+	w := newConfigWire(t, nil)
+	for _, timeout := range []int32{0, -1, 1 << 30} {
+		req := creation(false, wish(fmt.Sprint("t", timeout), 1, 1))
+		req.TimeoutMillis = timeout
+		if code := w.ask(7, req).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode; code != 0 {
+			t.Errorf("timeout %d: error %d", timeout, code)
+		}
+	}
+}
+
+func deletion(topics ...kmsg.DeleteTopicsRequestTopic) *kmsg.DeleteTopicsRequest {
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.Topics = topics
+	for _, t := range topics {
+		if t.Topic != nil {
+			req.TopicNames = append(req.TopicNames, *t.Topic)
+		}
+	}
+	return req
+}
+
+func named(name string) kmsg.DeleteTopicsRequestTopic {
+	return kmsg.DeleteTopicsRequestTopic{Topic: &name}
+}
+
+func TestRule110_DeleteTopicsByNameAndID(t *testing.T) {
+	w := newConfigWire(t, nil)
+	versions(t, 20, func(v int16) {
+		w.ask(7, creation(false, wish("a", 1, 1), wish("b", 1, 1)))
+		w.want(fmt.Sprint("v", v), sketch(w.ask(v, deletion(named("a"), named("no"), named("b"), named("b")))), "b/42/0 a/0/0 no/3/0")
+		if im := w.b.image(); im.Topic("a") != nil || im.Topic("b") == nil {
+			t.Errorf("v%d: the wrong topics are gone", v)
+		}
+		w.want("the other", sketch(w.ask(v, deletion(named("b")))), "b/0/0")
+	})
+	w.ask(7, creation(false, wish("a", 1, 1), wish("b", 1, 1)))
+	a, b := [16]byte(w.b.image().Topic("a").ID), [16]byte(w.b.image().Topic("b").ID)
+	name := "a"
+	w.want("both, neither", sketch(w.ask(6, deletion(kmsg.DeleteTopicsRequestTopic{Topic: &name, TopicID: a}, kmsg.DeleteTopicsRequestTopic{}))),
+		"a/42/0 null/42/0")
+	w.want("by name and by id", sketch(w.ask(6, deletion(named("a"), kmsg.DeleteTopicsRequestTopic{TopicID: a}))), "a/42/0")
+	w.want("id twice", sketch(w.ask(6, deletion(kmsg.DeleteTopicsRequestTopic{TopicID: b}, kmsg.DeleteTopicsRequestTopic{TopicID: b}))), "null/42/0")
+	w.want("unknown id", sketch(w.ask(6, deletion(kmsg.DeleteTopicsRequestTopic{TopicID: [16]byte{1}}, named("")))), "/3/0 null/100/0")
+	resp := w.ask(6, deletion(kmsg.DeleteTopicsRequestTopic{TopicID: b})).(*kmsg.DeleteTopicsResponse)
+	if w.want("by id", sketch(resp), "b/0/0"); resp.Topics[0].TopicID != b {
+		t.Errorf("%+v", resp.Topics)
+	}
+	if im := w.b.image(); im.Topic("a") == nil || im.Topic("b") != nil {
+		t.Errorf("the wrong topics are gone")
+	}
+}
+
+func TestRule110_DeletionThatIsSwitchedOff(t *testing.T) {
+	w := newConfigWire(t, map[string]string{"delete.topic.enable": "false"})
+	for v, want := range map[int16]string{1: "t/42/0", 2: "t/42/0", 3: "t/73/0", 5: "t/73/0", 6: "t/73/0"} {
+		w.want(fmt.Sprint("v", v), sketch(w.ask(v, deletion(named("t")))), want)
+	}
+	if w.b.image().Topic("t") == nil {
+		t.Error("the topic is gone")
+	}
+}
+
+func TestRule110_CreatePartitionsOnTheWire(t *testing.T) {
+	w := newConfigWire(t, nil)
+	more := func(name string, count int32, assigned bool, replicas ...[]int32) kmsg.CreatePartitionsRequestTopic {
+		rt := kmsg.CreatePartitionsRequestTopic{Topic: name, Count: count}
+		if assigned {
+			rt.Assignment = []kmsg.CreatePartitionsRequestTopicAssignment{}
+		}
+		for _, r := range replicas {
+			rt.Assignment = append(rt.Assignment, kmsg.CreatePartitionsRequestTopicAssignment{Replicas: r})
+		}
+		return rt
+	}
+	ask := func(v int16, validate bool, topics ...kmsg.CreatePartitionsRequestTopic) string {
+		req := kmsg.NewPtrCreatePartitionsRequest()
+		req.Topics, req.ValidateOnly = topics, validate
+		return sketch(w.ask(v, req))
+	}
+	n := int32(1)
+	versions(t, 37, func(v int16) {
+		w.want("same, unknown", ask(v, false, more("t", n, false), more("no", 9, false)), "t/37/0 no/3/0")
+		w.want("C28: twice", ask(v, false, more("t", n+1, false), more("t", n+2, false)), "t/42/0")
+		w.want("none assigned", ask(v, false, more("t", n+1, true)), "t/39/0")
+		w.want("unknown broker", ask(v, false, more("t", n+1, true, []int32{9})), "t/39/0")
+		w.want("validated", ask(v, true, more("t", n+1, false)), "t/0/0")
+		w.want("made", ask(v, false, more("t", n+1, false)), "t/0/0")
+		w.want("made by hand", ask(v, false, more("t", n+2, true, []int32{1})), "t/0/0")
+		n += 2
+		if got := len(w.b.image().Topic("t").Partitions); got != int(n) {
+			t.Fatalf("v%d: %d partitions, not %d", v, got, n)
+		}
+		w.want("and Metadata says so", sketch(w.ask(13, metadataOf("t"))), fmt.Sprint("t/0/", n))
+	})
+}
+
+func producerIDRequest() *kmsg.InitProducerIDRequest {
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.ProducerID, req.ProducerEpoch = -1, -1
+	return req
+}
+
+func TestRule047_EachProducerGetsAnIDOfItsOwn(t *testing.T) {
+	w := newConfigWire(t, nil)
+	seen := map[int64]bool{}
+	versions(t, 22, func(v int16) {
+		resp := w.ask(v, producerIDRequest()).(*kmsg.InitProducerIDResponse)
+		if resp.ErrorCode != 0 || resp.ProducerEpoch != 0 || resp.ProducerID < 0 || seen[resp.ProducerID] {
+			t.Errorf("C96: v%d: %+v", v, resp)
+		}
+		seen[resp.ProducerID] = true
+	})
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 8 {
+		nc := w.dial()
+		wg.Go(func() {
+			for range 300 { // more than two blocks in all
+				resp, err := w.tryAsk(nc, 5, producerIDRequest())
+				if err != nil {
+					w.Error(err)
+					return
+				}
+				id := resp.(*kmsg.InitProducerIDResponse).ProducerID
+				mu.Lock()
+				if id < 0 || seen[id] {
+					w.Errorf("id %d is given twice", id)
+				}
+				seen[id] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	// What a restart gives out next must not have been given out before.
+	w.b.producerIDs = newProducerIDs()
+	w.propose(meta.RegisterBroker{ID: 1})
+	if id, err := w.b.producerIDs.next(context.Background(), w.b); err != nil || seen[id] {
+		t.Errorf("after a restart: %d, %v", id, err)
+	}
+}
+
+func TestRule049_WhatCannotBeAProducer(t *testing.T) {
+	w := newConfigWire(t, nil)
+	id := "tx"
+	for what, c := range map[string]struct {
+		set  func(*kmsg.InitProducerIDRequest)
+		code protocol.Code
+	}{
+		"empty transactional id": {func(r *kmsg.InitProducerIDRequest) { r.TransactionalID = new(string) }, protocol.InvalidRequest},
+		"id without epoch":       {func(r *kmsg.InitProducerIDRequest) { r.ProducerID = 5 }, protocol.InvalidRequest},
+		"epoch without id":       {func(r *kmsg.InitProducerIDRequest) { r.ProducerEpoch = 0 }, protocol.InvalidRequest},
+		"id and epoch":           {func(r *kmsg.InitProducerIDRequest) { r.ProducerID, r.ProducerEpoch = 5, 5 }, protocol.None},
+		"transactional id":       {func(r *kmsg.InitProducerIDRequest) { r.TransactionalID = &id }, protocol.UnsupportedVersion},
+	} {
+		req := producerIDRequest()
+		c.set(req)
+		resp := w.ask(5, req).(*kmsg.InitProducerIDResponse)
+		if resp.ErrorCode != int16(c.code) || (c.code != 0) != (resp.ProducerID == -1 && resp.ProducerEpoch == -1) {
+			t.Errorf("%s: %+v", what, resp)
+		}
+	}
+}
