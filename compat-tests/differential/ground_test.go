@@ -4,6 +4,7 @@ package differential
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -145,4 +146,12 @@ func fetchPartition(partition int32, offset int64) kmsg.FetchRequestTopicPartiti
 	p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, offset, 1<<20
 	p.CurrentLeaderEpoch, p.LastFetchedEpoch, p.LogStartOffset = -1, -1, -1
 	return p
+}
+
+// without is list without what drop names; nothing left is the same as nothing sent.
+func without[T any](list []T, drop func(T) bool) []T {
+	if list = slices.DeleteFunc(list, drop); len(list) == 0 {
+		return nil
+	}
+	return list
 }

@@ -123,6 +123,44 @@ func (s *session) ask(label string, req kmsg.Request) kmsg.Response {
 	return resp
 }
 
+// askOnly is ask, with only left in the answer what keep leaves there: for answers that tell of the whole broker, of
+// which a script knows its own part.
+func (s *session) askOnly(label string, req kmsg.Request, keep func(kmsg.Response)) {
+	resp, fate := s.exchange(req)
+	st := step{label: fmt.Sprintf("%s: %s v%d", label, kmsg.NameForKey(req.Key()), req.GetVersion()), fate: fate}
+	if resp != nil {
+		keep(resp)
+		st.fields = s.flatten(resp)
+	}
+	s.steps = append(s.steps, st)
+}
+
+// start sends req on a connection of its own, for requests that wait for another one. The answer is read and written
+// into the transcript when the returned function is called.
+func (s *session) start(label string, req kmsg.Request) (finish func() kmsg.Response) {
+	c := s.dial()
+	frame, correlation := c.Frame(req)
+	if _, err := c.Write(frame); err != nil {
+		s.fail("%s: %v", label, err)
+	}
+	return func() kmsg.Response {
+		defer c.Close()
+		st := step{label: fmt.Sprintf("%s: %s v%d", label, kmsg.NameForKey(req.Key()), req.GetVersion()), fate: "answer"}
+		var resp kmsg.Response
+		body, err := c.ReadFrame(answerLimit)
+		if err == nil {
+			if resp, err = harness.Decode(req, correlation, body); err == nil {
+				st.fields = s.flatten(resp)
+			}
+		}
+		if err != nil {
+			st.fate = fateOf(err)
+		}
+		s.steps = append(s.steps, st)
+		return resp
+	}
+}
+
 // quiet is ask without the transcript, for what only prepares the ground.
 func (s *session) quiet(req kmsg.Request) kmsg.Response {
 	resp, _ := s.exchange(req)

@@ -13,7 +13,7 @@ appender.console.type=Console
 appender.console.name=C
 appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=[%d] %p %m (%c)%n
-rootLogger.level=INFO
+rootLogger.level=WARN
 rootLogger.appenderRef.c.ref=C
 `
 
