@@ -2,6 +2,7 @@ package broker
 
 import (
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/coordinator"
+	"moldau.io/moldau/storage"
 )
 
 // Broker is one Kafka broker.
@@ -19,7 +21,6 @@ type Broker struct {
 
 	cfg      Config // empty in tests of the connection loop
 	started  time.Time
-	locks    locks
 	registry *prometheus.Registry
 	ready    atomic.Bool
 
@@ -28,7 +29,14 @@ type Broker struct {
 	producerIDs *producerIDs
 	groups      *coordinator.Groups
 
-	handlers map[int16]handler
+	store      *storage.Store // nil in tests of the connection loop
+	partitions *partitions
+	sessions   *sessions
+
+	handlers      map[int16]handler
+	fetchMaxBytes int32 // fetch.max.bytes
+
+	produces, fetches sync.Pool // of *produce and *fetch
 
 	loggers *loggers // the log level, which clients may change
 	server  *server
@@ -44,7 +52,9 @@ func newBroker(st *config.Static, log *slog.Logger) *Broker {
 	b := &Broker{
 		log: log, static: st, handlers: handlers, budget: newBudget(lim.requestBytes), metrics: newMetrics(),
 		served: newServed(), producerIDs: newProducerIDs(),
-		loggers: &loggers{level: new(slog.LevelVar)},
+		loggers:       &loggers{level: new(slog.LevelVar)},
+		sessions:      newSessions(int(st.Int("max.incremental.fetch.session.cache.slots"))),
+		fetchMaxBytes: int32(st.Int("fetch.max.bytes")),
 	}
 	b.groups = newGroups(b, log)
 	b.server = newServer(b, lim)

@@ -13,6 +13,9 @@ type handler func(b *Broker, r *request)
 
 // handlers has one row for each row of protocol.APIs; a test holds the two equal.
 var handlers = map[int16]handler{
+	0:  handleProduce,
+	1:  handleFetch,
+	2:  handleListOffsets,
 	3:  handleMetadata,
 	8:  handleOffsetCommit,
 	9:  handleOffsetFetch,
@@ -26,14 +29,18 @@ var handlers = map[int16]handler{
 	18: handleAPIVersions,
 	19: handleCreateTopics,
 	20: handleDeleteTopics,
+	21: handleDeleteRecords,
 	22: handleInitProducerID,
+	23: handleOffsetForLeaderEpoch,
 	32: handleDescribeConfigs,
 	33: handleAlterConfigs,
+	35: handleDescribeLogDirs,
 	37: handleCreatePartitions,
 	42: handleDeleteGroups,
 	44: handleIncrementalAlterConfigs,
 	47: handleOffsetDelete,
 	60: handleDescribeCluster,
+	61: handleDescribeProducers,
 	74: handleListConfigResources,
 	75: handleDescribeTopicPartitions,
 }

@@ -102,7 +102,9 @@ func (c *coordinatorOf) find(kind int8, key string) (endpoint, error) {
 	return noEndpoint, notAvailable("the group's partition has no leader that can be reached by this listener")
 }
 
-func notAvailable(why string) error { return protocol.Errorf(protocol.CoordinatorNotAvailable, "%s", why) }
+func notAvailable(why string) error {
+	return protocol.Errorf(protocol.CoordinatorNotAvailable, "%s", why)
+}
 
 // makeTopic makes the offsets topic, once a request. Brokers that do so at the same moment do no harm.
 func (c *coordinatorOf) makeTopic() {

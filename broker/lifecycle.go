@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/meta"
 	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage"
 )
 
 // New opens the data folders and the metadata of the cluster. It starts nothing that clients see: that is Serve. Close
@@ -22,37 +21,61 @@ func New(cfg Config) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	id, err := cfg.identify()
+	if err != nil {
+		return nil, err
+	}
 	b := newBroker(cfg.Static, cfg.Log)
 	b.cfg, b.started = cfg, time.Now()
 	if cfg.Level != nil {
 		b.loggers.level = cfg.Level
 	}
 	b.registry = newRegistry(b)
-	if err := b.open(); err != nil {
+	if err := b.open(id); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
 
-func (b *Broker) open() error {
-	for _, dir := range b.cfg.Dirs {
-		if err := b.cfg.FS.MkdirAll(dir); err != nil {
-			return fmt.Errorf("make %s: %w", dir, err)
-		}
-		lock, err := b.cfg.FS.Lock(filepath.Join(dir, ".lock"))
-		if err != nil {
-			return err
-		}
-		b.locks = append(b.locks, lock)
+// identify takes the ids of cluster and node from the data folder, where it has them and the operator has not named them;
+// a new folder gets a new cluster. Folders that belong to others are refused when they are opened.
+func (c *Config) identify() (clusterID string, err error) {
+	m, found, err := storage.ReadMeta(c.FS, c.Dirs[0])
+	if err != nil {
+		return "", err
 	}
+	if found && m.NodeID >= 0 && !c.NodeGiven {
+		c.Static = c.Static.WithNodeID(m.NodeID)
+	}
+	switch {
+	case c.ClusterID != "":
+		return c.ClusterID, nil
+	case found:
+		return m.ClusterID, nil
+	}
+	return storage.NewID(), nil
+}
+
+func (b *Broker) open(clusterID string) error {
+	store, err := storage.OpenStore(b.cfg.FS, b.cfg.Dirs, storage.Options{
+		ClusterID: clusterID, NodeID: b.static.NodeID(), Logger: b.log,
+		RecoveryThreads:    int(b.static.Int("num.recovery.threads.per.data.dir")) * len(b.cfg.Dirs),
+		CheckpointInterval: b.static.Millis("log.flush.offset.checkpoint.interval.ms"),
+		ExpiryInterval:     b.static.Millis("producer.id.expiration.check.interval.ms"),
+	})
+	if err != nil {
+		return err
+	}
+	b.store = store
 	node, err := cluster.Start(cluster.Config{
-		FS: b.cfg.FS, Dir: b.cfg.Dirs[0], ClusterID: b.cfg.ClusterID, NodeID: b.nodeID(), Static: b.static,
+		FS: b.cfg.FS, Dir: b.cfg.Dirs[0], ClusterID: clusterID, NodeID: b.nodeID(), Static: b.static,
 		Features: initialFeatures, Logger: b.log,
 	})
 	if err != nil {
 		return err
 	}
 	b.node = node
+	b.partitions = newPartitions(b, store)
 	return nil
 }
 
@@ -63,11 +86,13 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	var wg sync.WaitGroup
 	failed := make(chan error, len(listeners)+1)
 
-	b.served.publish(b.node.Image())
-	wg.Go(func() { b.follow(ctx) })
+	b.partitions.apply(b.node.Image())
+	wg.Go(func() { b.partitions.run(ctx) })
 	err := b.register(ctx, listeners)
 	if err == nil {
+		b.partitions.strays(b.log)
 		wg.Go(func() { b.server.sweep(ctx) })
+		wg.Go(func() { b.keepHouse(ctx) })
 		for _, l := range listeners {
 			wg.Go(func() {
 				if err := b.server.accept(ctx, l, l.Advertised.Name); err != nil {
@@ -91,18 +116,6 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	return errors.Join(err, b.Close())
 }
 
-// follow shows each new image of the metadata to the handlers.
-func (b *Broker) follow(ctx context.Context) {
-	for {
-		select {
-		case <-b.node.Changes():
-			b.served.publish(b.node.Image())
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // register tells the cluster that this broker is there, and where.
 func (b *Broker) register(ctx context.Context, listeners []Listener) error {
 	rack, _ := b.static.Get("broker.rack")
@@ -124,18 +137,18 @@ func (b *Broker) Close() error {
 	if b.node != nil {
 		faults = append(faults, b.node.Close())
 	}
-	for _, lock := range b.locks {
-		faults = append(faults, lock.Close())
+	if b.store != nil {
+		if b.partitions != nil {
+			b.partitions.retireAll()
+			faults = append(faults, b.store.Checkpoint(b.partitions.highWatermarks()))
+		}
+		faults = append(faults, b.store.Close())
 	}
-	b.locks = nil
 	return errors.Join(faults...)
 }
 
 // Metrics is everything that the broker counts.
 func (b *Broker) Metrics() prometheus.Gatherer { return b.registry }
-
-// locks keep other processes out of the data folders.
-type locks []io.Closer
 
 // Ready is nil while clients are answered.
 func (b *Broker) Ready() error {

@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"path"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sys/unix"
+
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage"
+	"moldau.io/moldau/storage/vfs"
+)
+
+// DescribeLogDirs, versions 1 to 5: the data folders, and what lies in them.
+//
+//	v3  an error of the whole request
+//	v4  the size of the volume and what is free of it (KIP-827)
+//	v5  whether the folder takes no new partitions; here every one does
+
+func handleDescribeLogDirs(b *Broker, r *request) {
+	req := r.msg.(*kmsg.DescribeLogDirsRequest)
+	resp := req.ResponseKind().(*kmsg.DescribeLogDirsResponse)
+	var wanted map[protocol.TopicPartition]bool // nil: everything
+	if req.Topics != nil {
+		wanted = map[protocol.TopicPartition]bool{}
+		for _, t := range req.Topics {
+			for _, p := range t.Partitions {
+				wanted[protocol.TopicPartition{Topic: t.Topic, Partition: p}] = true
+			}
+		}
+	}
+	for _, dir := range b.store.Dirs() {
+		rd := kmsg.NewDescribeLogDirsResponseDir()
+		rd.Dir = dir.Path
+		rd.TotalBytes, rd.UsableBytes = b.volume(dir.Path)
+		rd.Topics = b.logsIn(dir, wanted)
+		resp.Dirs = append(resp.Dirs, rd)
+	}
+	r.Reply(resp)
+}
+
+// logsIn is what is asked for of the logs in one data folder, sorted by topic and partition.
+func (b *Broker) logsIn(dir storage.Dir, wanted map[protocol.TopicPartition]bool) []kmsg.DescribeLogDirsResponseDirTopic {
+	var found []*storage.Log
+	for _, l := range b.store.All() {
+		if path.Dir(l.Dir()) == dir.Path && (wanted == nil || wanted[l.Partition()]) {
+			found = append(found, l)
+		}
+	}
+	var out []kmsg.DescribeLogDirsResponseDirTopic
+	for _, l := range found {
+		tp := l.Partition()
+		if len(out) == 0 || out[len(out)-1].Topic != tp.Topic {
+			t := kmsg.NewDescribeLogDirsResponseDirTopic()
+			t.Topic = tp.Topic
+			out = append(out, t)
+		}
+		rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+		rp.Partition, rp.Size = tp.Partition, l.Size()
+		if p := b.partitions.get(tp); p != nil {
+			rp.OffsetLag = max(0, int64(l.Bounds().End-p.highWatermark()))
+		}
+		t := &out[len(out)-1]
+		t.Partitions = append(t.Partitions, rp)
+	}
+	return out
+}
+
+// volume is the size of the volume that a folder lies on, and what is free of it, in bytes; -1 where that cannot be known.
+func (b *Broker) volume(dir string) (total, usable int64) {
+	var st unix.Statfs_t
+	if b.cfg.FS != vfs.OS() || unix.Statfs(dir, &st) != nil {
+		return -1, -1
+	}
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize
+}

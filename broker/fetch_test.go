@@ -1,0 +1,31 @@
+package broker_test
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"moldau.io/moldau/broker/brokertest"
+	"moldau.io/moldau/protocol"
+)
+
+// fetchFrom is partition p from offset on, with generous limits.
+func fetchFrom(p int32, offset int64) kmsg.FetchRequestTopicPartition {
+	fp := kmsg.NewFetchRequestTopicPartition()
+	fp.Partition, fp.FetchOffset, fp.PartitionMaxBytes = p, offset, 1<<20
+	return fp
+}
+
+func fetchRequest(version int16, topic string, id protocol.TopicID, parts ...kmsg.FetchRequestTopicPartition) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes = version, 0, 1, 50<<20
+	req.SessionEpoch = -1
+	ft := kmsg.NewFetchRequestTopic()
+	ft.Topic, ft.TopicID, ft.Partitions = topic, id, parts
+	req.Topics = append(req.Topics, ft)
+	return req
+}
+
+func fetch(c *brokertest.Client, version int16, topic string, id protocol.TopicID,
+	parts ...kmsg.FetchRequestTopicPartition) *kmsg.FetchResponse {
+	c.T.Helper()
+	return c.Do(fetchRequest(version, topic, id, parts...)).(*kmsg.FetchResponse)
+}

@@ -1,0 +1,208 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"moldau.io/moldau/cluster/replica"
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/storage"
+)
+
+// Partition is one replica hosted here: a log, and the core that says what of it is committed.
+//
+// It satisfies coordinator.Log for the partitions that hold a coordinator's state.
+type Partition struct {
+	b       *Broker
+	id      protocol.TopicPartition
+	topicID protocol.TopicID
+	log     *storage.Log
+
+	rules atomic.Pointer[topicRules] // replaced when a configuration changes
+	hw    atomic.Int64               // as the leader has it; read by anyone
+	epoch atomic.Int32               // of the leader; notLeader where this broker is not
+
+	notify chan struct{} // for the coordinator: one token when the high watermark has moved or the leadership is lost
+
+	mu struct { // held across a write to the log; never across a channel, a socket or a timer
+		sync.Mutex
+		leader *replica.Leader // nil where this broker does not lead
+		waits  waits
+		gone   bool // the topic is deleted
+	}
+}
+
+// notLeader stands in Partition.epoch where this broker does not lead.
+const notLeader = -1
+
+func newPartition(b *Broker, tp protocol.TopicPartition, id protocol.TopicID, log *storage.Log) *Partition {
+	p := &Partition{b: b, id: tp, topicID: id, log: log, notify: make(chan struct{}, 1)}
+	p.epoch.Store(notLeader)
+	return p
+}
+
+// become takes the place in the partition that the metadata gives this broker.
+func (p *Partition) become(leads bool, a replica.Assignment, highWatermark protocol.Offset) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !leads:
+		p.mu.leader = nil
+		p.epoch.Store(notLeader)
+		p.signal()
+		p.mu.waits.all()
+		return
+	case p.mu.leader != nil && p.mu.leader.Epoch() == a.Epoch:
+		p.publish(p.mu.leader.Assigned(a), 0)
+	default:
+		// The epoch begins where the log ends now, also if nothing is ever appended in it (KIP-101).
+		if err := p.log.AssignEpoch(a.Epoch); err != nil {
+			p.b.log.Error("cannot begin a leader epoch", "topic", p.id.Topic, "partition", p.id.Partition,
+				"epoch", a.Epoch, "err", err)
+		}
+		p.mu.leader = replica.NewLeader(a, p.log.Bounds().End, highWatermark)
+		p.hw.Store(int64(p.mu.leader.HighWatermark()))
+		p.epoch.Store(int32(a.Epoch))
+		p.signal()
+		p.mu.waits.all()
+	}
+}
+
+// retire ends the partition: its topic is deleted, or the broker stops. Who waits for it is woken.
+func (p *Partition) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.gone = true
+	p.mu.leader = nil
+	p.epoch.Store(notLeader)
+	p.signal()
+	p.mu.waits.all()
+}
+
+// leads says whether this broker leads the partition.
+func (p *Partition) leads() bool { return p.epoch.Load() != notLeader }
+
+// highWatermark is the offset below which every record is committed.
+func (p *Partition) highWatermark() protocol.Offset { return protocol.Offset(p.hw.Load()) }
+
+// lastStable is the offset below which every record is committed and no transaction is open.
+func (p *Partition) lastStable() protocol.Offset {
+	return min(p.log.Bounds().LastStable, p.highWatermark())
+}
+
+// append writes a batch that has been validated. With acksAll it is refused before anything is written where too few
+// replicas are in sync (rule 36, C50). Errors wrap a Code.
+func (p *Partition) append(now time.Time, b batch.Batch, acksAll bool) (storage.Appended, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	leader := p.mu.leader
+	if leader == nil {
+		return storage.Appended{}, protocol.NotLeaderOrFollower
+	}
+	if minimum := p.rules.Load().minInsync; acksAll && !leader.EnoughInSync(minimum) {
+		return storage.Appended{}, protocol.Errorf(protocol.NotEnoughReplicas,
+			"too few replicas of %s are in sync for min.insync.replicas=%d", p.id, minimum)
+	}
+	a, err := p.log.Append(now, leader.Epoch(), b)
+	if err != nil || a.Duplicate {
+		return a, err
+	}
+	p.publish(leader.Appended(a.Last+1), int64(len(b)))
+	return a, nil
+}
+
+// publish makes a leader's step known to those who wait for it. The lock is held.
+func (p *Partition) publish(e replica.Effects, bytes int64) {
+	if !e.Advanced {
+		return
+	}
+	p.hw.Store(int64(e.HighWatermark))
+	p.signal()
+	p.mu.waits.moved(bytes)
+}
+
+func (p *Partition) signal() {
+	select {
+	case p.notify <- struct{}{}:
+	default:
+	}
+}
+
+// committed says whether the records below end are committed. It is false, and the error says why, where this broker
+// stopped leading meanwhile.
+func (p *Partition) committed(end protocol.Offset, epoch protocol.Epoch) (bool, error) {
+	if protocol.Epoch(p.epoch.Load()) != epoch {
+		return false, protocol.NotLeaderOrFollower
+	}
+	return p.highWatermark() >= end, nil
+}
+
+// fence compares the leader epoch that a client believes in with the one that is so; -1 means that it does not care
+// (KIP-320).
+func (p *Partition) fence(clients protocol.Epoch) error {
+	mine := protocol.Epoch(p.epoch.Load())
+	switch {
+	case mine == notLeader:
+		return protocol.NotLeaderOrFollower
+	case clients < 0 || clients == mine:
+		return nil
+	case clients > mine:
+		return protocol.UnknownLeaderEpoch
+	}
+	return protocol.FencedLeaderEpoch
+}
+
+// Append writes one batch of a coordinator's records, made by batch.Builder.
+func (p *Partition) Append(records []byte) (last protocol.Offset, err error) {
+	b, _, err := batch.Next(records)
+	if err != nil {
+		return 0, err
+	}
+	a, err := p.append(time.Now(), b, true)
+	return a.Last, err
+}
+
+// Committed is the high watermark.
+func (p *Partition) Committed() protocol.Offset { return p.highWatermark() }
+
+// Notify has a token after Committed has moved or the leadership was lost. It has one reader, the coordinator.
+func (p *Partition) Notify() <-chan struct{} { return p.notify }
+
+// Bounds are the first offset of the log and the one behind its last.
+func (p *Partition) Bounds() (start, end protocol.Offset) {
+	b := p.log.Bounds()
+	return b.Start, b.End
+}
+
+// Read reads whole batches from the one that holds from into buf[:0], or into a larger slice where the first batch does
+// not fit. It returns an empty slice at the end of the log.
+func (p *Partition) Read(from protocol.Offset, buf []byte) ([]byte, error) {
+	end := p.log.Bounds().End
+	if from >= end {
+		return buf[:0], nil
+	}
+	s, err := p.log.Read(from, end, max(cap(buf), batch.HeaderBytes), true)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Release()
+	raw, err := s.Bytes(buf)
+	if err != nil {
+		return nil, err
+	}
+	return wholeBatches(raw), nil
+}
+
+// wholeBatches is raw without the fragment of a batch that may stand at its end.
+func wholeBatches(raw []byte) []byte {
+	rest := raw
+	for {
+		_, next, err := batch.Next(rest)
+		if err != nil {
+			return raw[:len(raw)-len(rest)]
+		}
+		rest = next
+	}
+}

@@ -1,0 +1,290 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/cluster/meta"
+	"moldau.io/moldau/cluster/replica"
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage"
+)
+
+// partitions is every replica hosted here, as of one image of the metadata.
+type partitions struct {
+	b     *Broker
+	store *storage.Store
+
+	mu struct {
+		sync.RWMutex
+		topics map[string]*hosted
+		byID   map[protocol.TopicID]*hosted
+	}
+
+	// The applying goroutine's.
+
+	image *meta.Image // the newest that was applied
+}
+
+// hosted is one topic with its partitions here. It is immutable.
+type hosted struct {
+	name       string
+	id         protocol.TopicID
+	internal   bool
+	partitions []*Partition // at the index of their number; nil where the replica is elsewhere or its log cannot be opened
+}
+
+// has says whether the topic has a partition of that number, here or elsewhere.
+func (t *hosted) has(partition int32) bool {
+	return partition >= 0 && int(partition) < len(t.partitions)
+}
+
+func (t *hosted) at(partition int32) *Partition {
+	if t == nil || !t.has(partition) {
+		return nil
+	}
+	return t.partitions[partition]
+}
+
+func newPartitions(b *Broker, store *storage.Store) *partitions {
+	ps := &partitions{b: b, store: store, image: meta.Empty()}
+	ps.mu.topics = map[string]*hosted{}
+	ps.mu.byID = map[protocol.TopicID]*hosted{}
+	return ps
+}
+
+// find is the topic and the partition that a request names, by id where id is set, else by name. The topic is nil where
+// there is none; the partition is nil where it is not here.
+func (ps *partitions) find(name []byte, id protocol.TopicID, partition int32) (*hosted, *Partition) {
+	ps.mu.RLock()
+	var t *hosted
+	if id.IsZero() {
+		t = ps.mu.topics[string(name)]
+	} else {
+		t = ps.mu.byID[id]
+	}
+	ps.mu.RUnlock()
+	return t, t.at(partition)
+}
+
+// topic is a topic by name, or nil.
+func (ps *partitions) topic(name string) *hosted {
+	ps.mu.RLock()
+	defer ps.mu.RUnlock()
+	return ps.mu.topics[name]
+}
+
+// topicByID is a topic by id, or nil.
+func (ps *partitions) topicByID(id protocol.TopicID) *hosted {
+	ps.mu.RLock()
+	defer ps.mu.RUnlock()
+	return ps.mu.byID[id]
+}
+
+// get is a partition that this broker hosts, or nil.
+func (ps *partitions) get(tp protocol.TopicPartition) *Partition {
+	return ps.topic(tp.Topic).at(tp.Partition)
+}
+
+// leader is a partition that this broker leads, or why there is none: the code that clients are sent.
+func (ps *partitions) leader(tp protocol.TopicPartition) (*Partition, error) {
+	t := ps.topic(tp.Topic)
+	switch p := t.at(tp.Partition); {
+	case t == nil || !t.has(tp.Partition):
+		return nil, protocol.UnknownTopicOrPartition
+	case p == nil:
+		return nil, protocol.KafkaStorageError
+	case !p.leads():
+		return nil, protocol.NotLeaderOrFollower
+	default:
+		return p, nil
+	}
+}
+
+// all is every partition hosted here, in no order.
+func (ps *partitions) all() []*Partition {
+	ps.mu.RLock()
+	defer ps.mu.RUnlock()
+	var out []*Partition
+	for _, t := range ps.mu.topics {
+		for _, p := range t.partitions {
+			if p != nil {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// run follows the metadata until ctx ends.
+func (ps *partitions) run(ctx context.Context) {
+	for {
+		select {
+		case <-ps.b.node.Changes():
+			ps.apply(ps.b.node.Image())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// apply makes what is hosted here match the image, and only then shows the image to others.
+func (ps *partitions) apply(im *meta.Image) {
+	delta := im.Since(ps.image)
+	for _, t := range delta.Removed {
+		ps.drop(t)
+	}
+	forgetTopics(ps.b.groups, delta.Removed)
+	for _, t := range delta.Topics {
+		ps.host(im, t)
+	}
+	ps.reconfigure(im, delta)
+	ps.image = im
+	ps.b.served.publish(im)
+}
+
+// drop ends a topic: nobody finds it any more, who waits for it is woken, its logs are deleted.
+func (ps *partitions) drop(t *meta.Topic) {
+	ps.mu.Lock()
+	h := ps.mu.byID[t.ID]
+	delete(ps.mu.byID, t.ID)
+	if h != nil && ps.mu.topics[t.Name] == h {
+		delete(ps.mu.topics, t.Name)
+	}
+	ps.mu.Unlock()
+	if h == nil {
+		return
+	}
+	for _, p := range h.partitions {
+		if p == nil {
+			continue
+		}
+		p.retire()
+		ps.resigned(p)
+		if err := ps.store.Delete(p.id); err != nil {
+			ps.b.log.Error("cannot delete a partition", "topic", p.id.Topic, "partition", p.id.Partition, "err", err)
+		}
+	}
+}
+
+// host makes the partitions of a new or changed topic.
+func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
+	before := ps.topicByID(t.ID)
+	h := &hosted{name: t.Name, id: t.ID, internal: t.Internal(), partitions: make([]*Partition, len(t.Partitions))}
+	rules := newTopicRules(ps.b.static, im, t.Name)
+	for i, part := range t.Partitions {
+		if !slices.Contains(part.Replicas, ps.b.nodeID()) {
+			continue
+		}
+		p := before.at(int32(i))
+		if p == nil {
+			p = ps.open(protocol.TopicPartition{Topic: t.Name, Partition: int32(i)}, t.ID, rules)
+		}
+		if p == nil {
+			continue
+		}
+		h.partitions[i] = p
+		wasLeader := p.leads()
+		p.become(part.Leader == ps.b.nodeID(), replica.Assignment{
+			Local: ps.b.nodeID(), Epoch: part.LeaderEpoch, Replicas: part.Replicas, ISR: part.ISR,
+		}, p.highWatermark())
+		if p.leads() && !wasLeader {
+			ps.led(p)
+		}
+	}
+	ps.mu.Lock()
+	ps.mu.topics[t.Name], ps.mu.byID[t.ID] = h, h
+	ps.mu.Unlock()
+}
+
+// open opens or creates a partition's log. A log that cannot be opened costs its partition only.
+func (ps *partitions) open(tp protocol.TopicPartition, id protocol.TopicID, rules *topicRules) *Partition {
+	log, ok := ps.store.Log(tp)
+	if ok && log.TopicID() != id {
+		// It belonged to a topic of the same name that was deleted while this broker was away.
+		ps.b.log.Warn("deleting the log of a deleted topic", "topic", tp.Topic, "partition", tp.Partition, "id", log.TopicID())
+		if err := ps.store.Delete(tp); err != nil {
+			ps.b.log.Error("cannot delete a partition", "topic", tp.Topic, "partition", tp.Partition, "err", err)
+			return nil
+		}
+		ok = false
+	}
+	if ok {
+		ps.reconfigureLog(log, rules)
+	} else {
+		var err error
+		if log, err = ps.store.Create(tp, id, rules.log); err != nil {
+			ps.b.log.Error("cannot create a partition; it is offline", "topic", tp.Topic, "partition", tp.Partition, "err", err)
+			return nil
+		}
+	}
+	p := newPartition(ps.b, tp, id, log)
+	p.rules.Store(rules)
+	if hw, ok := ps.store.HighWatermark(tp); ok {
+		p.hw.Store(int64(hw))
+	} else {
+		p.hw.Store(int64(log.Bounds().Start))
+	}
+	return p
+}
+
+// reconfigure brings changed configurations to the logs they concern.
+func (ps *partitions) reconfigure(im *meta.Image, delta meta.Delta) {
+	var names []string
+	for _, r := range delta.Configs {
+		if r.Type == config.TopicResource {
+			names = append(names, r.Name)
+		}
+	}
+	if slices.ContainsFunc(delta.Configs, func(r meta.Resource) bool { return r.Type == config.BrokerResource }) {
+		names = names[:0] // the defaults of every topic may have changed
+		for _, t := range im.Topics() {
+			names = append(names, t.Name)
+		}
+	}
+	for _, name := range names {
+		t := ps.topic(name)
+		if t == nil {
+			continue
+		}
+		rules := newTopicRules(ps.b.static, im, name)
+		for _, p := range t.partitions {
+			if p != nil {
+				p.rules.Store(rules)
+				ps.reconfigureLog(p.log, rules)
+			}
+		}
+	}
+}
+
+func (ps *partitions) reconfigureLog(log *storage.Log, rules *topicRules) {
+	if err := log.Reconfigure(rules.log); err != nil {
+		ps.b.log.Error("a configuration cannot be applied", "topic", log.Partition().Topic, "err", err)
+	}
+}
+
+// led and resigned tell the coordinator which of its partitions this broker leads.
+func (ps *partitions) led(p *Partition) {
+	if p.id.Topic == meta.OffsetsTopic {
+		ps.b.groups.Lead(p.id.Partition, p)
+	}
+}
+
+func (ps *partitions) resigned(p *Partition) {
+	if p.id.Topic == meta.OffsetsTopic {
+		ps.b.groups.Resign(p.id.Partition)
+	}
+}
+
+// strays names the logs that belong to no topic. They are left alone: deleting what the metadata does not know would turn
+// a mistake with a folder into a loss of data.
+func (ps *partitions) strays(log *slog.Logger) {
+	for _, l := range ps.store.All() {
+		if ps.get(l.Partition()) == nil {
+			log.Warn("a folder of the data folder belongs to no topic and is left alone", "folder", l.Partition().String())
+		}
+	}
+}
