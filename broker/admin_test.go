@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/cluster/meta"
 	"moldau.io/moldau/protocol"
 )
@@ -155,6 +156,17 @@ func TestRule017_AMissingTopicIsUnknownAndMadeMeanwhile(t *testing.T) {
 		}
 		w.want("then", sketch(w.ask(v, req)), name+"/0/4")
 	})
+}
+
+func TestRule086_MetadataMakesTheOffsetsTopicAsTheCoordinatorWould(t *testing.T) {
+	w := newConfigWire(t, map[string]string{"offsets.topic.num.partitions": "7"})
+	req := metadataOf("__consumer_offsets", "__transaction_state")
+	req.AllowAutoTopicCreation = true
+	w.want("first", sketch(w.ask(13, req)), "__consumer_offsets/3/0 __transaction_state/3/0")
+	w.want("then", sketch(w.ask(13, req)), "__consumer_offsets/0/7 __transaction_state/3/0")
+	if policy := w.b.image().Configs(config.TopicResource, "__consumer_offsets")["cleanup.policy"]; policy != "compact" {
+		t.Errorf("its cleanup.policy is %q", policy)
+	}
 }
 
 func TestC17_TheBrokersSwitchWins(t *testing.T) {

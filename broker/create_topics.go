@@ -79,6 +79,7 @@ func toBrokerIDs(ids []int32) []protocol.BrokerID {
 func refusedTopic(name string, err error) kmsg.CreateTopicsResponseTopic {
 	rt := kmsg.NewCreateTopicsResponseTopic()
 	rt.Topic, rt.ErrorCode, rt.ErrorMessage = name, int16(protocol.CodeOf(err)), errorText(err)
+	rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // null would mean that they are not to be told
 	return rt
 }
 

@@ -175,7 +175,12 @@ func (m *metadataAnswer) create(missing []string, resp *kmsg.MetadataResponse) {
 	defer cancel()
 	cmd := meta.CreateTopics{}
 	for _, name := range missing {
-		cmd.Topics = append(cmd.Topics, meta.NewTopic{Name: name, Partitions: -1, ReplicationFactor: -1})
+		switch {
+		case name == meta.OffsetsTopic:
+			cmd.Topics = append(cmd.Topics, m.b.offsetsTopic(m.im))
+		case !meta.IsInternal(name): // the other coordinators make their topics when they are there
+			cmd.Topics = append(cmd.Topics, meta.NewTopic{Name: name, Partitions: -1, ReplicationFactor: -1})
+		}
 	}
 	reply, err := m.b.propose(ctx, cmd)
 	if err != nil {
