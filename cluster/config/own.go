@@ -79,5 +79,8 @@ var effective = map[string]bool{
 	"offsets.retention.check.interval.ms": true, "offsets.topic.num.partitions": true,
 	"offsets.topic.replication.factor": true, "offsets.topic.segment.bytes": true,
 	"max.connection.creation.rate": true, "authorizer.class.name": true, "config.providers": true,
-	"producer.id.expiration.ms": true, "request.timeout.ms": true,
+	"producer.id.expiration.ms": true, "producer.id.expiration.check.interval.ms": true,
+	"log.flush.offset.checkpoint.interval.ms": true, "log.flush.scheduler.interval.ms": true, "log.roll.jitter.ms": true,
+	"log.roll.jitter.hours": true, "num.recovery.threads.per.data.dir": true,
+	"replica.high.watermark.checkpoint.interval.ms": true,
 }
