@@ -35,6 +35,7 @@ type hosted struct {
 	id         protocol.TopicID
 	internal   bool
 	partitions []*Partition // at the index of their number; nil where the replica is elsewhere or its log cannot be opened
+	offline    int          // how many logs cannot be opened
 }
 
 // has says whether the topic has a partition of that number, here or elsewhere.
@@ -184,6 +185,7 @@ func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
 			p = ps.open(protocol.TopicPartition{Topic: t.Name, Partition: int32(i)}, t.ID, rules)
 		}
 		if p == nil {
+			h.offline++
 			continue
 		}
 		h.partitions[i] = p

@@ -19,6 +19,7 @@ func newRegistry(b *Broker) *prometheus.Registry {
 			ConstLabels: prometheus.Labels{"version": b.cfg.Version, "go": runtime.Version()},
 		}, func() float64 { return 1 }),
 	)
+	r.MustRegister(collector{b})
 	for _, a := range b.metrics.apis {
 		r.MustRegister(a.latency)
 	}

@@ -97,10 +97,15 @@ func (b *Broker) TopicStatus() []TopicStatus {
 	for _, t := range b.image().Topics() {
 		ts := TopicStatus{Name: t.Name, ID: t.ID.String(), Internal: t.Internal()}
 		for i, p := range t.Partitions {
-			ts.Partitions = append(ts.Partitions, PartitionStatus{
+			ps := PartitionStatus{
 				Number: int32(i), Leader: int32(p.Leader), Replicas: brokerIDs(p.Replicas), ISR: brokerIDs(p.ISR),
 				Start: -1, End: -1, Bytes: -1,
-			})
+			}
+			if here := b.partitions.topicByID(t.ID).at(int32(i)); here != nil {
+				start, end := here.Bounds()
+				ps.Start, ps.End, ps.Bytes = int64(start), int64(end), here.log.Size()
+			}
+			ts.Partitions = append(ts.Partitions, ps)
 		}
 		all = append(all, ts)
 	}
