@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -136,12 +137,44 @@ func (e *edit) applyPartitions(r PartitionsRecord) error {
 	if r.First < 0 || int(r.First) > len(t.Partitions) {
 		return fmt.Errorf("partitions of %q from %d on would leave a gap after %d", t.Name, r.First, len(t.Partitions))
 	}
+	for i, p := range r.Partitions {
+		var old *Partition
+		if at := int(r.First) + i; at < len(t.Partitions) {
+			old = &t.Partitions[at]
+		}
+		if err := checkPartition(old, p); err != nil {
+			return fmt.Errorf("partition %d of %q: %w", int(r.First)+i, t.Name, err)
+		}
+	}
 	before := len(t.Partitions)
 	if more := int(r.First) + len(r.Partitions) - before; more > 0 {
 		t.Partitions = append(t.Partitions, make([]Partition, more)...)
 	}
 	copy(t.Partitions[r.First:], r.Partitions)
 	e.im.partitions += len(t.Partitions) - before
+	return nil
+}
+
+// checkPartition says whether a partition can become p. What it refuses no controller writes: two leaders in one epoch, or
+// a leader that may not have all records.
+func checkPartition(old *Partition, p Partition) error {
+	for i, id := range p.ISR {
+		if !slices.Contains(p.Replicas, id) || slices.Contains(p.ISR[:i], id) {
+			return fmt.Errorf("in-sync replicas %v of replicas %v", p.ISR, p.Replicas)
+		}
+	}
+	switch {
+	case len(p.Replicas) == 0:
+		return errors.New("no replicas")
+	case p.Leader != -1 && !slices.Contains(p.Replicas, p.Leader):
+		return fmt.Errorf("leader %d is not among replicas %v", p.Leader, p.Replicas)
+	case old == nil:
+		return nil
+	case p.LeaderEpoch < old.LeaderEpoch || p.LeaderEpoch == old.LeaderEpoch && p.Leader != old.Leader:
+		return fmt.Errorf("leader %d in epoch %d follows leader %d in epoch %d", p.Leader, p.LeaderEpoch, old.Leader, old.LeaderEpoch)
+	case p.Epoch <= old.Epoch:
+		return fmt.Errorf("epoch %d follows epoch %d", p.Epoch, old.Epoch)
+	}
 	return nil
 }
 

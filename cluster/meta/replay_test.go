@@ -42,6 +42,50 @@ func TestReplayGivesTheLiveImage(t *testing.T) {
 	})
 }
 
+// TestI20_RecordsThatNoControllerWritesAreRefused: what comes from a disk or another node is judged before it becomes the
+// image.
+func TestI20_RecordsThatNoControllerWritesAreRefused(t *testing.T) {
+	id := protocol.TopicID{1}
+	was := Partition{Replicas: ids{1, 2}, ISR: ids{1, 2}, Leader: 1, LeaderEpoch: 5, Epoch: 7}
+	im, err := Empty().With(1, TopicRecord{Name: "a", ID: id}, PartitionsRecord{Topic: id, Partitions: []Partition{was}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(f func(*Partition)) Record {
+		p := was
+		p.LeaderEpoch, p.Epoch = was.LeaderEpoch+1, was.Epoch+1
+		f(&p)
+		return PartitionsRecord{Topic: id, Partitions: []Partition{p}}
+	}
+	for what, c := range map[string]struct {
+		rec Record
+		ok  bool
+	}{
+		"an election":               {change(func(p *Partition) { p.Leader = 2 }), true},
+		"a shrunken set":            {change(func(p *Partition) { p.ISR, p.LeaderEpoch = ids{1}, 5 }), true},
+		"no leader":                 {change(func(p *Partition) { p.Leader = -1 }), true},
+		"two leaders in an epoch":   {change(func(p *Partition) { p.Leader, p.LeaderEpoch = 2, 5 }), false},
+		"a leader epoch that falls": {change(func(p *Partition) { p.LeaderEpoch = 4 }), false},
+		"an epoch that stays":       {change(func(p *Partition) { p.Epoch = 7 }), false},
+		"in sync, but no replica":   {change(func(p *Partition) { p.ISR = ids{1, 3} }), false},
+		"in sync twice":             {change(func(p *Partition) { p.ISR = ids{1, 1} }), false},
+		"a leader without replica":  {change(func(p *Partition) { p.Leader = 3 }), false},
+		"no replicas":               {change(func(p *Partition) { p.Replicas, p.ISR, p.Leader = nil, nil, -1 }), false},
+		"the name once more":        {TopicRecord{Name: "a", ID: protocol.TopicID{2}}, false},
+		"the id once more":          {TopicRecord{Name: "b", ID: id}, false},
+		"an unknown topic":          {RemoveTopicRecord{Topic: protocol.TopicID{2}}, false},
+		"a gap":                     {PartitionsRecord{Topic: id, First: 2, Partitions: []Partition{was}}, false},
+		"producer ids":              {ProducerIDsRecord{Next: 0}, true},
+	} {
+		if _, err := im.With(2, c.rec); (err == nil) != c.ok {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := im.With(1); err == nil {
+		t.Error("an offset comes twice")
+	}
+}
+
 func drawCommand(t *rapid.T) Command {
 	name := func() string { return fmt.Sprint("t", rapid.IntRange(0, 12).Draw(t, "name")) }
 	switch rapid.IntRange(0, 7).Draw(t, "command") {

@@ -3,7 +3,6 @@ package quorum
 import (
 	"fmt"
 	"log/slog"
-	"os"
 )
 
 // raftLogger gives the Raft library's words to slog. Its "info" is what happens inside an election, which is debugging to
@@ -21,12 +20,7 @@ func (l raftLogger) Errorf(f string, v ...any)   { l.to.Error("raft", "said", fm
 
 // The library calls these where its own state has become impossible, and counts on not coming back.
 
-func (l raftLogger) Fatal(v ...any)            { l.fatal(fmt.Sprint(v...)) }
-func (l raftLogger) Fatalf(f string, v ...any) { l.fatal(fmt.Sprintf(f, v...)) }
+func (l raftLogger) Fatal(v ...any)            { panic("raft: " + fmt.Sprint(v...)) }
+func (l raftLogger) Fatalf(f string, v ...any) { panic("raft: " + fmt.Sprintf(f, v...)) }
 func (l raftLogger) Panic(v ...any)            { panic("raft: " + fmt.Sprint(v...)) }
 func (l raftLogger) Panicf(f string, v ...any) { panic("raft: " + fmt.Sprintf(f, v...)) }
-
-func (l raftLogger) fatal(text string) {
-	l.to.Error("raft cannot go on", "said", text)
-	os.Exit(1)
-}

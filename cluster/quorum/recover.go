@@ -9,7 +9,7 @@ import (
 
 // ErrDamaged says that the metadata log has lost something that it had acknowledged, so that opening it would mean to
 // forget topics. Nothing is changed on disk.
-var ErrDamaged = errors.New("the metadata log is damaged")
+var ErrDamaged = errors.New("the metadata log is damaged (nothing has been changed; restore its folder from a copy)")
 
 // contents is what a log file holds.
 type contents struct {
