@@ -39,6 +39,16 @@ func newLimits(st *config.Static) limits {
 	return l
 }
 
+// relimit takes the limits that may change while the broker runs from its configuration of the moment. Connections that are
+// open stay open.
+func (s *server) relimit(v config.View) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lim.connections = int(v.BrokerInt("max.connections"))
+	s.lim.connectionsIP = int(v.BrokerInt("max.connections.per.ip"))
+	s.lim.connectionRate = int(v.BrokerInt("max.connection.creation.rate"))
+}
+
 // memoryLimit is how many bytes this process may use: what the Go runtime was told, what the control group allows, or what
 // the machine has, whichever is least.
 func memoryLimit() int64 {

@@ -242,6 +242,7 @@ func (ps *partitions) reconfigure(im *meta.Image, delta meta.Delta) {
 		}
 	}
 	if slices.ContainsFunc(delta.Configs, func(r meta.Resource) bool { return r.Type == config.BrokerResource }) {
+		ps.b.server.relimit(config.NewView(ps.b.static, im))
 		names = names[:0] // the defaults of every topic may have changed
 		for _, t := range im.Topics() {
 			names = append(names, t.Name)

@@ -39,7 +39,7 @@ func newTopicRules(st *config.Static, src config.Source, topic string) *topicRul
 			TimestampBeforeMaxMs:  v.TopicInt(own, "message.timestamp.before.max.ms"),
 			TimestampAfterMaxMs:   v.TopicInt(own, "message.timestamp.after.max.ms"),
 			MaxBytes:              int(v.TopicInt(own, "max.message.bytes")),
-			MaxDecompressedRecord: int(v.BrokerInt("max.decompressed.message.bytes")),
+			MaxDecompressedRecord: int(v.TopicInt(own, "max.decompressed.message.bytes")),
 			Target:                targets[compression],
 		},
 	}
@@ -68,6 +68,9 @@ func newTopicRules(st *config.Static, src config.Source, topic string) *topicRul
 func logConfig(v config.View, own map[string]string) storage.Config {
 	c := storage.DefaultConfig()
 	c.SegmentBytes = v.TopicInt(own, "segment.bytes")
+	if n := v.TopicInt(own, "internal.segment.bytes"); n > 0 {
+		c.SegmentBytes = n
+	}
 	c.SegmentAge = duration(v.TopicInt(own, "segment.ms"))
 	c.SegmentJitter = duration(v.TopicInt(own, "segment.jitter.ms"))
 	c.IndexInterval = v.TopicInt(own, "index.interval.bytes")

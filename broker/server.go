@@ -24,7 +24,7 @@ const (
 // server accepts connections and keeps the limits on their number and on their time.
 type server struct {
 	b     *Broker
-	lim   limits
+	lim   limits // those on the number of connections change under mu (relimit)
 	start time.Time
 
 	conns sync.WaitGroup
@@ -80,11 +80,12 @@ func (s *server) accept(ctx context.Context, ln net.Listener, name string) error
 
 // paceAccept waits where connections come faster than max.connection.creation.rate; clients queue in the kernel meanwhile.
 func (s *server) paceAccept(ctx context.Context) error {
-	if s.lim.connectionRate <= 0 {
-		return nil
-	}
 	s.mu.Lock()
 	now, rate := time.Now(), float64(s.lim.connectionRate)
+	if rate <= 0 {
+		s.mu.Unlock()
+		return nil
+	}
 	s.mu.tokens = min(rate, s.mu.tokens+rate*now.Sub(s.mu.refill).Seconds()) - 1
 	s.mu.refill = now
 	wait := time.Duration(0)
