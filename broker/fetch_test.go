@@ -29,3 +29,17 @@ func fetch(c *brokertest.Client, version int16, topic string, id protocol.TopicI
 	c.T.Helper()
 	return c.Do(fetchRequest(version, topic, id, parts...)).(*kmsg.FetchResponse)
 }
+
+// listOffset asks for one partition.
+func listOffset(c *brokertest.Client, version int16, topic string, partition int32, timestamp int64) kmsg.ListOffsetsResponseTopicPartition {
+	c.T.Helper()
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version, req.ReplicaID = version, -1
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic = topic
+	p := kmsg.NewListOffsetsRequestTopicPartition()
+	p.Partition, p.Timestamp, p.CurrentLeaderEpoch = partition, timestamp, -1
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	return c.Do(req).(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]
+}
