@@ -18,9 +18,25 @@ import (
 
 // properties of both brokers. They keep scripts about groups short, and old records from being deleted under a script.
 var properties = map[string]string{
-	"log.retention.ms":                 "-1",
-	"group.initial.rebalance.delay.ms": "0",
-	"offsets.topic.num.partitions":     "4",
+	"log.retention.ms": "-1",
+	// What Apache Kafka's own server.properties sets shows as the source of a value, so both have it.
+	"num.network.threads":                              "3",
+	"num.io.threads":                                   "8",
+	"socket.send.buffer.bytes":                         "102400",
+	"socket.receive.buffer.bytes":                      "102400",
+	"socket.request.max.bytes":                         "104857600",
+	"num.partitions":                                   "1",
+	"num.recovery.threads.per.data.dir":                "1",
+	"offsets.topic.replication.factor":                 "1",
+	"share.coordinator.state.topic.replication.factor": "1",
+	"share.coordinator.state.topic.min.isr":            "1",
+	"transaction.state.log.replication.factor":         "1",
+	"transaction.state.log.min.isr":                    "1",
+	"log.retention.hours":                              "168",
+	"log.segment.bytes":                                "1073741824",
+	"log.retention.check.interval.ms":                  "300000",
+	"group.initial.rebalance.delay.ms":                 "0",
+	"offsets.topic.num.partitions":                     "4",
 }
 
 func TestAnswersAreKafkas(t *testing.T) {
