@@ -96,7 +96,8 @@ func openError(dirs []string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return dataErrorf("%s: %w; make it writable for this user, or choose another with --data", what, err)
 	}
-	return dataErrorf("%s: %w", what, err)
+	return dataErrorf("%s: %w; put it in order, restore it from a copy, or choose another with --data",
+		what, err)
 }
 
 // sayNotes names once what of the configuration does nothing.

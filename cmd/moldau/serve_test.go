@@ -96,6 +96,20 @@ func TestWrongClusterIsExitCode3(t *testing.T) {
 	}
 }
 
+func TestNodeIDIsKeptInTheDataFolder(t *testing.T) {
+	dir := t.TempDir()
+	start(t, dir, nil, "--node-id", "7").stop()
+	s := start(t, dir, nil)
+	if line := s.seen[len(s.seen)-1]; !strings.Contains(line, "node=7") {
+		t.Errorf("after a restart: %q", line)
+	}
+	s.stop()
+	code, _, stderr := command(t, nil, "serve", "--data", dir, "--node-id", "8", "--listen", "127.0.0.1:0", "--admin-listen=")
+	if code != exitData || !strings.Contains(stderr, "7") || !strings.Contains(stderr, "--data") {
+		t.Errorf("as another node: exit code %d, %q", code, stderr)
+	}
+}
+
 func TestAFileInPlaceOfTheDataFolderIsExitCode3(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "data")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
