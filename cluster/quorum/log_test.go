@@ -2,10 +2,13 @@ package quorum
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -419,15 +422,53 @@ func TestAnotherNodesFolderIsRefused(t *testing.T) {
 	}
 }
 
-func FuzzParseLog(f *testing.F) {
+// TestFormatIsTheOneOnDisk holds both files to bytes that an earlier version wrote. If it fails, folders that are out there
+// are no longer opened: raise the version in the magic and read both.
+func TestFormatIsTheOneOnDisk(t *testing.T) {
+	log, snap := everyFrame()
+	const golden = "testdata/files.hex"
+	got := "log\n" + hex.Dump(log) + "snapshot\n" + hex.Dump(snap)
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	c, err := parseLog(log)
+	if err != nil || c.base != (position{4, 2}) || len(c.entries) != 2 || string(c.entries[1].GetData()) != "another six" ||
+		c.state.GetTerm() != 4 || c.state.GetVote() != 2 || c.state.GetCommit() != 6 || !slices.Equal(c.members.GetLearners(), []uint64{4}) {
+		t.Errorf("%v: %+v", err, c)
+	}
+	s, err := parseSnapshot(snap)
+	if err != nil || s.at != (position{4, 2}) || string(s.data) != "state" || !slices.Equal(s.members.GetVoters(), []uint64{2, 3}) {
+		t.Errorf("%v: %+v", err, s)
+	}
+}
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// everyFrame is a log and a snapshot with each kind of frame.
+func everyFrame() (log, snap []byte) {
 	members := &pb.ConfState{Voters: []uint64{2, 3}, Learners: []uint64{4}}
-	term, vote, commit := uint64(3), uint64(2), uint64(5)
+	term, vote, commit := uint64(4), uint64(2), uint64(6)
 	b := appendBase([]byte(logMagic), position{4, 2}, members)
 	b = appendEntry(b, newEntry(position{5, 3}, []byte("five")))
 	b = appendEntry(b, newEntry(position{6, 3}, []byte("six")))
 	b = appendEntry(b, newEntry(position{6, 4}, []byte("another six")))
-	f.Add(appendState(b, &pb.HardState{Term: &term, Vote: &vote, Commit: &commit}))
-	f.Add(appendSnapshot([]byte(snapshotMagic), position{4, 2}, members, []byte("state")))
+	b = appendState(b, &pb.HardState{Term: &term, Vote: &vote, Commit: &commit})
+	return b, appendSnapshot([]byte(snapshotMagic), position{4, 2}, members, []byte("state"))
+}
+
+func FuzzParseLog(f *testing.F) {
+	log, snap := everyFrame()
+	f.Add(log)
+	f.Add(snap)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if c, err := parseLog(b); err == nil {
 			if c.valid > len(b) || c.members == nil {

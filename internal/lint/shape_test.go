@@ -2,6 +2,7 @@ package lint
 
 import (
 	"go/ast"
+	"go/format"
 	"path"
 	"strings"
 	"testing"
@@ -56,6 +57,15 @@ func TestFilesAndFunctionsAreShort(t *testing.T) {
 	for name := range longFunctions {
 		if !usedFunctions[name] {
 			t.Errorf("%s is no exception any more: take it out of longFunctions", name)
+		}
+	}
+}
+
+func TestEverythingIsFormatted(t *testing.T) {
+	for _, s := range load(t).files {
+		formatted, err := format.Source([]byte(s.text))
+		if err != nil || string(formatted) != s.text {
+			t.Errorf("%s is not as gofmt writes it: %v", s.path, err)
 		}
 	}
 }
