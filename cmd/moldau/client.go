@@ -75,20 +75,49 @@ func (c *cluster) admin(ctx context.Context, f func(context.Context, *kadm.Clien
 	return f(ctx, kadm.NewClient(cl))
 }
 
-// brokerError is what a broker answered about a thing: Kafka's name of the error, and the broker's own words.
+// wayOut is what to do about an error, by Kafka's code.
+var wayOut = map[int16]string{
+	kerr.UnknownTopicOrPartition.Code: "'moldau topic list' shows the topics that are there, 'moldau topic create' makes one",
+	kerr.TopicAlreadyExists.Code:      "with --if-not-exists that is no failure",
+	kerr.InvalidPartitions.Code:       "'moldau topic describe' shows how many there are; partitions are only ever added",
+	kerr.MessageTooLarge.Code: "a batch may have as many bytes as --max-bytes says and the topic's max.message.bytes, " +
+		"which 'moldau topic alter TOPIC --config max.message.bytes=N' sets",
+	kerr.NonEmptyGroup.Code:   "stop its members first; 'moldau group describe' names them",
+	kerr.GroupIDNotFound.Code: "'moldau group list' shows the groups that are there",
+	kerr.UnknownMemberID.Code: "the group has members; stop them first",
+}
+
+// brokerError is what a broker answered about a thing: Kafka's name of the error, the broker's own words, and what to do.
 func brokerError(what string, err error, message string) error {
-	if message == "" {
-		var ke *kerr.Error
-		if errors.As(err, &ke) {
-			return fmt.Errorf("%s: %s: %s", what, ke.Message, strings.TrimSuffix(ke.Description, "."))
-		}
-		return fmt.Errorf("%s: %w", what, err)
-	}
+	text := message
 	var ke *kerr.Error
 	if errors.As(err, &ke) {
-		return fmt.Errorf("%s: %s: %s", what, ke.Message, message)
+		if text == "" {
+			text = ke.Description
+		}
+		text = ke.Message + ": " + strings.TrimSuffix(text, ".")
+		if hint := wayOut[ke.Code]; hint != "" {
+			text += "; " + hint
+		}
+	} else if text == "" {
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	return fmt.Errorf("%s: %s", what, message)
+	return fmt.Errorf("%s: %s", what, text)
+}
+
+// existing fails unless every topic is there.
+func existing(ctx context.Context, adm *kadm.Client, topics []string) error {
+	details, err := adm.ListTopicsWithInternal(ctx, topics...)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, d := range details.Sorted() {
+		if d.Err != nil {
+			failed = append(failed, brokerError("topic "+d.Topic, d.Err, ""))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // keyValues splits k=v arguments.
@@ -119,4 +148,12 @@ func patiently(ctx context.Context, f func() error) error {
 			return err
 		}
 	}
+}
+
+// passing is err where it passes by itself, else nil.
+func passing(err error) error {
+	if err != nil && kerr.IsRetriable(err) {
+		return err
+	}
+	return nil
 }

@@ -35,11 +35,14 @@ func newConsume(w world) *cobra.Command {
 		Use:   "consume TOPIC...",
 		Short: "Print records as they come",
 		Long: "Print records as they come, until interrupted, until -n records were printed, or with -e until what was there\n" +
-			"at the start has been printed. In a group, --from and --since count only where nothing is committed yet.",
+			"at the start has been printed. In a group, --from and --since count only where nothing is committed yet.\n" +
+			"With -o json each record is an object on a line of its own, as 'moldau produce --input json' takes it; keys,\n" +
+			"values and headers that are not UTF-8 are in base64, under names that end in _base64.",
 		Example: "  moldau consume rides --from beginning -e\n" +
 			"  moldau consume rides --since 5m -o json\n" +
 			"  moldau consume rides --from -10 -f '%p@%o %k=%v\\n'\n" +
-			"  moldau consume rides --group database",
+			"  moldau consume rides --group database\n" +
+			"  moldau consume rides --from beginning -e -o json | moldau produce copy-of-rides --input json",
 		Args: cobra.MinimumNArgs(1),
 	}
 	c := addClusterFlags(w, cmd)
@@ -70,6 +73,9 @@ func newConsume(w world) *cobra.Command {
 			return err
 		}
 		defer cl.Close()
+		if err := existing(ctx, kadm.NewClient(cl), topics); err != nil {
+			return err // otherwise the client waits for the topic to be made
+		}
 		return o.run(ctx, w, cl, topics, print)
 	}
 	return cmd
@@ -86,7 +92,10 @@ func (o *consumeOptions) clientOptions(topics []string) ([]kgo.Opt, error) {
 	if o.group != "" && len(o.partitions) > 0 {
 		return nil, usageErrorf("--partition cannot be used with --group, which gives out the partitions")
 	}
-	opts := []kgo.Opt{kgo.ConsumeResetOffset(where.offset)}
+	opts := []kgo.Opt{
+		kgo.ConsumeResetOffset(where.offset),
+		kgo.KeepControlRecords(), // not printed, but -e has to see that they came
+	}
 	if o.committed {
 		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
@@ -134,10 +143,13 @@ func (o *consumeOptions) run(ctx context.Context, w world, cl *kgo.Client, topic
 			if o.exit && !left.take(r) {
 				continue // came after the start
 			}
+			cl.MarkCommitRecords(r)
+			if r.Attrs.IsControl() {
+				continue
+			}
 			if err := print(out, r); err != nil {
 				return err
 			}
-			cl.MarkCommitRecords(r)
 			if printed++; printed == o.count {
 				return o.finish(w, cl, out)
 			}
@@ -187,7 +199,11 @@ func (o *consumeOptions) remaining(ctx context.Context, cl *kgo.Client, topics [
 		return nil, nil
 	}
 	adm := kadm.NewClient(cl)
-	ends, err := adm.ListEndOffsets(ctx, topics...)
+	list := adm.ListEndOffsets
+	if o.committed {
+		list = adm.ListCommittedOffsets // an open transaction may stay open
+	}
+	ends, err := list(ctx, topics...)
 	if err != nil {
 		return nil, err
 	}
@@ -287,8 +303,9 @@ type recordView struct {
 }
 
 type headerView struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
+	Key         string  `json:"key"`
+	Value       *string `json:"value"`
+	ValueBase64 []byte  `json:"value_base64,omitempty"`
 }
 
 func recordPrinter(o output, format string) (func(io.Writer, *kgo.Record) error, error) {
@@ -314,7 +331,9 @@ func viewRecord(r *kgo.Record) recordView {
 	v.Key, v.KeyBase64 = textOrBytes(r.Key)
 	v.Value, v.ValueBase64 = textOrBytes(r.Value)
 	for _, h := range r.Headers {
-		v.Headers = append(v.Headers, headerView{h.Key, string(h.Value)})
+		view := headerView{Key: h.Key}
+		view.Value, view.ValueBase64 = textOrBytes(h.Value)
+		v.Headers = append(v.Headers, view)
 	}
 	return v
 }

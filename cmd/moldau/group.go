@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,7 +101,13 @@ func newGroupDescribe(w world, c *cluster) *cobra.Command {
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, groups []string) error {
 		return c.admin(cmd.Context(), func(ctx context.Context, adm *kadm.Client) error {
-			lags, err := adm.Lag(ctx, groups...)
+			var lags kadm.DescribedGroupLags
+			err := patiently(ctx, func() (err error) {
+				if lags, err = adm.Lag(ctx, groups...); err == nil {
+					err = passing(lags.Error())
+				}
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -181,11 +188,7 @@ func (v *groupView) print(w world) error {
 	}
 	t := newTable(w.stdout, "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "CLIENT")
 	for _, p := range v.Partitions {
-		committed := any("-")
-		if p.Committed >= 0 {
-			committed = p.Committed
-		}
-		t.row(p.Topic, p.Partition, committed, p.End, p.Lag, dash(p.Client))
+		t.row(p.Topic, p.Partition, offsetCell(p.Committed), p.End, p.Lag, dash(p.Client))
 	}
 	return t.flush()
 }
@@ -198,6 +201,14 @@ func dash(s string) string {
 	return s
 }
 
+// offsetCell is a committed offset, of which -1 means none.
+func offsetCell(o int64) string {
+	if o < 0 {
+		return "-"
+	}
+	return strconv.FormatInt(o, 10)
+}
+
 func newGroupDelete(w world, c *cluster) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "delete GROUP...",
@@ -208,7 +219,13 @@ func newGroupDelete(w world, c *cluster) *cobra.Command {
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, groups []string) error {
 		return c.admin(cmd.Context(), func(ctx context.Context, adm *kadm.Client) error {
-			answers, err := adm.DeleteGroups(ctx, groups...)
+			var answers kadm.DeleteGroupResponses
+			err := patiently(ctx, func() (err error) {
+				if answers, err = adm.DeleteGroups(ctx, groups...); err == nil {
+					err = passing(answers.Error())
+				}
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -239,6 +256,7 @@ func newGroupReset(w world, c *cluster) *cobra.Command {
 		topics    []string
 		to, since string
 		execute   bool
+		dry       bool
 	)
 	cmd := &cobra.Command{
 		Use:   "reset GROUP",
@@ -254,11 +272,14 @@ func newGroupReset(w world, c *cluster) *cobra.Command {
 	f.StringVar(&to, "to", "", "beginning, end, an offset, or -N for N records before the end")
 	f.StringVar(&since, "since", "", "the first record not older than this: 5m, or 2026-11-21T10:00:00Z")
 	f.BoolVar(&execute, "execute", false, "do it")
+	f.BoolVar(&dry, "dry-run", false, "only show the plan, which is what happens without --execute")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var where startPoint
 		var err error
 		switch {
+		case execute && dry:
+			return usageErrorf("--execute and --dry-run cannot go together")
 		case (to == "") == (since == ""):
 			return usageErrorf("give either --to or --since")
 		case to != "":
@@ -286,7 +307,7 @@ func newGroupReset(w world, c *cluster) *cobra.Command {
 			}
 			t := newTable(w.stdout, "TOPIC", "PARTITION", "COMMITTED", "NEW")
 			for _, p := range plan {
-				t.row(p.Topic, p.Partition, p.Old, p.New)
+				t.row(p.Topic, p.Partition, offsetCell(p.Old), p.New)
 			}
 			return t.flush()
 		})
@@ -302,7 +323,13 @@ type resetRow struct {
 }
 
 func planReset(ctx context.Context, adm *kadm.Client, group string, topics []string, where startPoint) ([]resetRow, error) {
-	described, err := adm.DescribeGroups(ctx, group)
+	var described kadm.DescribedGroups
+	err := patiently(ctx, func() (err error) {
+		if described, err = adm.DescribeGroups(ctx, group); err == nil {
+			err = passing(described.Error())
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

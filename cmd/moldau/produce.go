@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -30,6 +32,7 @@ type produceOptions struct {
 	acks        string
 	input       string
 	tombstone   bool
+	maxBytes    int32
 }
 
 func newProduce(w world) *cobra.Command {
@@ -38,11 +41,13 @@ func newProduce(w world) *cobra.Command {
 		Use:   "produce TOPIC",
 		Short: "Send each line of standard input as a record",
 		Long: "Send each line of standard input as a record. With --input json a line is an object with value, and as you\n" +
-			"like key, headers and timestamp (milliseconds, or 2026-11-21T10:00:00Z); a value of null is a tombstone,\n" +
-			"a value that is no string is sent as its JSON. With -o json each record that was acknowledged is printed.",
+			"like key, headers (an object, or a list of key and value), timestamp (milliseconds, or 2026-11-21T10:00:00Z)\n" +
+			"and the partition to send it to; a value of null is a tombstone, a value that is no string is sent as its JSON. It takes what\n" +
+			"'moldau consume -o json' prints. With -o json each record that was acknowledged is printed.",
 		Example: "  echo hello | moldau produce rides\n" +
 			"  echo 'rider-7:{\"lat\":50.08}' | moldau produce rides --key-separator :\n" +
-			"  echo '{\"key\":\"rider-7\",\"value\":{\"lat\":50.08}}' | moldau produce rides --input json",
+			"  echo '{\"key\":\"rider-7\",\"value\":{\"lat\":50.08}}' | moldau produce rides --input json\n" +
+			"  moldau produce rides --key rider-7 --header source=replay --compression zstd <updates.txt",
 		Args: cobra.ExactArgs(1),
 	}
 	c := addClusterFlags(w, cmd)
@@ -55,6 +60,7 @@ func newProduce(w world) *cobra.Command {
 	f.StringVar(&o.acks, "acks", "all", "who must have a record before it counts as sent: all, 1 or 0")
 	f.StringVar(&o.input, "input", "lines", "what standard input holds: lines or json")
 	f.BoolVarP(&o.tombstone, "tombstone", "T", false, "an empty value is sent as null, which deletes the key in a compacted topic")
+	f.Int32Var(&o.maxBytes, "max-bytes", 1_000_000, "largest batch to send; a topic's max.message.bytes is what it takes")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		opts, err := o.clientOptions(args[0])
@@ -87,7 +93,8 @@ func (o *produceOptions) clientOptions(topic string) ([]kgo.Opt, error) {
 		return nil, usageErrorf("--compression %q: it must be none, gzip, snappy, lz4 or zstd", o.compression)
 	}
 	opts := []kgo.Opt{kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(codec), kgo.AllowAutoTopicCreation(),
-		kgo.ProducerBatchMaxBytes(1_000_000), kgo.RecordRetries(20)}
+		kgo.ProducerBatchMaxBytes(o.maxBytes), kgo.RecordRetries(20),
+		kgo.RecordPartitioner(chosenOrByKey{kgo.StickyKeyPartitioner(nil)})}
 	switch o.acks {
 	case "all", "-1":
 	case "1":
@@ -96,9 +103,6 @@ func (o *produceOptions) clientOptions(topic string) ([]kgo.Opt, error) {
 		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
 	default:
 		return nil, usageErrorf("--acks %q: it must be all, 1 or 0", o.acks)
-	}
-	if o.partition >= 0 {
-		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
 	return opts, nil
 }
@@ -109,7 +113,7 @@ func (o *produceOptions) parser(keyGiven bool) (func(line []byte) (*kgo.Record, 
 	if err != nil {
 		return nil, err
 	}
-	base := kgo.Record{Partition: max(0, o.partition)}
+	base := kgo.Record{Partition: o.partition}
 	names := make([]string, 0, len(headers))
 	for k := range headers {
 		names = append(names, k)
@@ -148,12 +152,33 @@ func (o *produceOptions) lineRecord(r kgo.Record, line []byte) (*kgo.Record, err
 	return &r, nil
 }
 
-// jsonLine is a record as --input json takes it.
+// jsonLine is a record as --input json takes it, and as consume -o json prints it.
 type jsonLine struct {
-	Key       *string           `json:"key"`
-	Value     json.RawMessage   `json:"value"`
-	Headers   map[string]string `json:"headers"`
-	Timestamp json.RawMessage   `json:"timestamp"`
+	Key         *string         `json:"key"`
+	KeyBase64   []byte          `json:"key_base64"`
+	Value       json.RawMessage `json:"value"`
+	ValueBase64 []byte          `json:"value_base64"`
+	Headers     jsonHeaders     `json:"headers"`
+	Timestamp   json.RawMessage `json:"timestamp"`
+	Partition   *int32          `json:"partition"`
+
+	// Where a record came from. It goes to the topic that the command names.
+	Topic  string `json:"topic"`
+	Offset int64  `json:"offset"`
+}
+
+// jsonHeaders are headers as an object, or as a list where a key may come twice.
+type jsonHeaders []headerView
+
+func (h *jsonHeaders) UnmarshalJSON(raw []byte) error {
+	var object map[string]*string
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return json.Unmarshal(raw, (*[]headerView)(h))
+	}
+	for _, k := range slices.Sorted(maps.Keys(object)) {
+		*h = append(*h, headerView{Key: k, Value: object[k]})
+	}
+	return nil
 }
 
 func jsonRecord(r kgo.Record, line []byte) (*kgo.Record, error) {
@@ -163,28 +188,65 @@ func jsonRecord(r kgo.Record, line []byte) (*kgo.Record, error) {
 	if err := d.Decode(&l); err != nil {
 		return nil, fmt.Errorf("not a record: %w", err)
 	}
-	if l.Key != nil {
+	switch {
+	case l.Key != nil:
 		r.Key = []byte(*l.Key)
+	case l.KeyBase64 != nil:
+		r.Key = l.KeyBase64
 	}
 	var text string
 	switch {
+	case l.ValueBase64 != nil:
+		r.Value = l.ValueBase64
 	case len(l.Value) == 0 || string(l.Value) == "null":
 	case json.Unmarshal(l.Value, &text) == nil:
 		r.Value = []byte(text)
 	default:
 		r.Value = l.Value
 	}
-	names := make([]string, 0, len(l.Headers))
-	for k := range l.Headers {
-		names = append(names, k)
+	r.Headers = r.Headers[:len(r.Headers):len(r.Headers)] // the flags' are every record's
+	for _, h := range l.Headers {
+		value := h.ValueBase64
+		if h.Value != nil {
+			value = []byte(*h.Value)
+		}
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: value})
 	}
-	sort.Strings(names)
-	for _, k := range names {
-		r.Headers = append(r.Headers[:len(r.Headers):len(r.Headers)], kgo.RecordHeader{Key: k, Value: []byte(l.Headers[k])})
+	if l.Partition != nil {
+		if *l.Partition < 0 {
+			return nil, fmt.Errorf("partition %d is below 0", *l.Partition)
+		}
+		r.Partition = *l.Partition
 	}
 	var err error
 	r.Timestamp, err = jsonTime(l.Timestamp)
 	return &r, err
+}
+
+// chosenOrByKey sends a record to the partition that was named for it, and by its key where none was.
+type chosenOrByKey struct{ byKey kgo.Partitioner }
+
+func (p chosenOrByKey) ForTopic(topic string) kgo.TopicPartitioner {
+	return chosenOrByKeyTopic{p.byKey.ForTopic(topic)}
+}
+
+type chosenOrByKeyTopic struct{ byKey kgo.TopicPartitioner }
+
+func (p chosenOrByKeyTopic) RequiresConsistency(r *kgo.Record) bool {
+	return r.Partition >= 0 || p.byKey.RequiresConsistency(r)
+}
+
+func (p chosenOrByKeyTopic) Partition(r *kgo.Record, partitions int) int {
+	if r.Partition >= 0 {
+		return int(r.Partition) // of one that is not there the client says so
+	}
+	return p.byKey.Partition(r, partitions)
+}
+
+func (p chosenOrByKeyTopic) OnNewBatch() {
+	if b, ok := p.byKey.(kgo.TopicPartitionerOnNewBatch); ok {
+		b.OnNewBatch()
+	}
 }
 
 func jsonTime(raw json.RawMessage) (time.Time, error) {
