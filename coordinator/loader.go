@@ -20,7 +20,7 @@ const loadBufferBytes = 1 << 20
 func (s *shard) load(ctx context.Context) error {
 	began := time.Now()
 	s.core = group.New(s.cfg, s.topics, newRand())
-	l := &loader{core: s.core, dec: newDecoder(), open: map[int64][]group.Record{}}
+	l := newLoader(s.core)
 	at, end := s.log.Bounds()
 	buf := make([]byte, 0, loadBufferBytes)
 	for at < end {
@@ -60,6 +60,10 @@ type loader struct {
 	applied int
 	skipped int
 	damaged error // the first
+}
+
+func newLoader(core *group.Machine) *loader {
+	return &loader{core: core, dec: newDecoder(), open: map[int64][]group.Record{}}
 }
 
 // batches applies whole batches and returns the offset after the last one.

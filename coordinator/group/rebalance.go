@@ -41,12 +41,16 @@ func (m *Machine) prepareRebalance(now time.Time, g *group, reason string) {
 		m.completeJoin(now, g)
 		return
 	}
-	m.waitForJoins(now, g)
+	m.waitForJoins(now, g, 0)
 }
 
-func (m *Machine) waitForJoins(now time.Time, g *group) {
+// rejoinPause is the least time between two looks for members that came back: a member may ask for a rebalance timeout of
+// nothing.
+const rejoinPause = time.Second
+
+func (m *Machine) waitForJoins(now time.Time, g *group, atLeast time.Duration) {
 	g.joinAlarm.kind = joinAlarm
-	m.alarms.set(&g.joinAlarm, now.Add(g.rebalanceTimeout()))
+	m.alarms.set(&g.joinAlarm, now.Add(max(g.rebalanceTimeout(), atLeast)))
 }
 
 // tryCompleteJoin ends the phase if everybody is there. The initial delay is always waited for.
@@ -92,7 +96,7 @@ func (m *Machine) completeJoin(now time.Time, g *group) {
 	}
 	if !m.electLeader(g) {
 		// Only static members are left and none came back; their sessions will end this.
-		m.waitForJoins(now, g)
+		m.waitForJoins(now, g, rejoinPause)
 		return
 	}
 	chosen := g.vote()

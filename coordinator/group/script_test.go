@@ -32,6 +32,9 @@ type bench struct {
 	gens   map[string]int32  // name -> generation it was last told
 	out    []string
 	full   protocol.Code // the log refuses with this
+
+	remember bool     // keep the member ids that are given out
+	issued   []string // those
 }
 
 func newBench(t *testing.T) *bench {
@@ -43,8 +46,9 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// restart makes a new machine from the log.
+// restart makes a new machine from the log. Nobody waits for answers any more.
 func (b *bench) restart() {
+	b.owner = map[Ticket]string{}
 	b.m = New(b.cfg, noTopics{}, rand.New(rand.NewPCG(1, uint64(len(b.log)))))
 	for _, r := range b.log {
 		b.m.Apply(r)
@@ -78,6 +82,9 @@ func (b *bench) settle(eff Effects) {
 			b.t.Fatalf("ticket %d is answered twice, or was never given", r.To)
 		}
 		delete(b.owner, r.To)
+		if j, ok := r.Resp.(*JoinResult); ok && b.remember && j.Member != "" && len(b.issued) < 8 {
+			b.issued = append(b.issued, j.Member)
+		}
 		b.out = append(b.out, who+": "+b.show(who, r.Resp))
 	}
 	check(b.t, b.m)
@@ -85,10 +92,13 @@ func (b *bench) settle(eff Effects) {
 
 func (b *bench) advance(d time.Duration) {
 	end := b.now.Add(d)
-	for {
+	for ticks := 0; ; ticks++ {
 		at := b.m.Deadline()
 		if at.After(end) {
 			break
+		}
+		if ticks > 100_000 {
+			b.t.Fatalf("the machine wants to be ticked without end at %v", at)
 		}
 		b.now = at
 		b.settle(b.m.Tick(b.now))
@@ -394,7 +404,6 @@ func (b *bench) admin(c script.Command, who, grp string) {
 			b.out = out
 		}
 	case "restart":
-		b.owner = map[Ticket]string{}
 		b.restart()
 	case "full":
 		b.full = protocol.NotEnoughReplicas
