@@ -106,6 +106,9 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 		case err = <-failed:
 		}
 	}
+	if ctx.Err() != nil {
+		err = nil // it was stopped, whatever that interrupted
+	}
 	b.ready.Store(false)
 	cancel()
 	for _, l := range listeners {
