@@ -48,6 +48,9 @@ func (l *Log) removeBelow(start protocol.Offset) error {
 	if err := l.keeper.keepStart(l); err != nil {
 		return l.storageError("keep the start", err)
 	}
+	if err := l.keepNames(); err != nil { // for the segments that stay, of which the first one now begins the log
+		return l.storageError("keep the names", err)
+	}
 	gone := segs[:n]
 	rest := slices.Clone(segs[n:])
 	l.segments.Store(&rest)

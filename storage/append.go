@@ -60,6 +60,7 @@ func (l *Log) Append(now time.Time, epoch protocol.Epoch, bs ...batch.Batch) (Ap
 	if err := l.write(cfg, bs); err != nil {
 		return Appended{}, err
 	}
+	l.w.touched = true
 	l.assign(epoch, a.Base)
 	if err := l.applied(now, bs); err != nil {
 		return Appended{}, err

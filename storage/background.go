@@ -217,8 +217,8 @@ func (s *Store) offlineOf(d *dataDir, file string) offsets {
 	return o
 }
 
-// keepStarts writes the starts that the segments' names do not say. must is in the file even when it is not in the store's
-// list.
+// keepStarts writes where logs begin. Kafka leaves those out that a segment's name says; here a removed segment may be back
+// after a crash, and the name with it. must is in the file even when it is not in the store's list.
 func (s *Store) keepStarts(d *dataDir, must *Log) error {
 	return d.write(s.fs, logStartFile, func() offsets {
 		o := s.offlineOf(d, logStartFile)
@@ -228,7 +228,7 @@ func (s *Store) keepStarts(d *dataDir, must *Log) error {
 		}
 		for _, l := range logs {
 			start := protocol.Offset(l.start.Load())
-			if path.Dir(l.dir) == d.path && start > (*l.segments.Load())[0].Base() {
+			if path.Dir(l.dir) == d.path && start > 0 {
 				o[l.tp] = start
 			}
 		}

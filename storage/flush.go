@@ -24,6 +24,13 @@ func (l *Log) roll(base protocol.Offset) error {
 	if err := l.writeSnapshot(base); err != nil {
 		return l.storageError("write a producer snapshot", err)
 	}
+	if !l.named.Load() {
+		// Once in a log's life: were the second segment's name durable and the first one's not, a crash would leave a log
+		// that begins in the middle, and nothing would show it.
+		if err := l.keepNames(); err != nil {
+			return l.storageError("keep the names", err)
+		}
+	}
 	next, err := segment.Create(l.files, l.dir, base)
 	if err != nil {
 		return l.storageError("begin a segment", err)
@@ -69,7 +76,7 @@ func (l *Log) flush(upTo protocol.Offset) error {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
 	from := protocol.Offset(l.synced.Load())
-	if upTo <= from && !l.epochsDirty() {
+	if upTo <= from && !l.unkept() {
 		return nil
 	}
 	segs, reached, err := l.toFlush(from, upTo)
@@ -116,7 +123,7 @@ func (l *Log) keepNames() error {
 	if err := fsys.SyncDir(l.dir); err != nil {
 		return fmt.Errorf("sync %s: %w", l.dir, err)
 	}
-	if l.named {
+	if l.named.Load() {
 		return nil
 	}
 	if err := l.syncFile(path.Join(l.dir, partitionFile)); err != nil {
@@ -125,7 +132,7 @@ func (l *Log) keepNames() error {
 	if err := fsys.SyncDir(path.Dir(l.dir)); err != nil {
 		return fmt.Errorf("sync %s: %w", path.Dir(l.dir), err)
 	}
-	l.named = true
+	l.named.Store(true)
 	return nil
 }
 
@@ -144,10 +151,11 @@ func (l *Log) dueByTime(now time.Time) bool {
 	return true
 }
 
-func (l *Log) epochsDirty() bool {
+// unkept says that there is something to flush besides records.
+func (l *Log) unkept() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.epochsDirty
+	return l.w.epochsDirty || l.w.sealed && l.w.touched
 }
 
 // toFlush picks the segments to sync and brings their indexes into their files.
@@ -158,7 +166,8 @@ func (l *Log) toFlush(from, upTo protocol.Offset) ([]*segment.Segment, protocol.
 		return nil, 0, ErrClosed
 	}
 	segs := *l.segments.Load()
-	first, last := holder(segs, from), len(segs)-1
+	// A segment that ended at from was synced while it was written: its time index has got its last entry since.
+	first, last := holder(segs, max(from-1, 0)), len(segs)-1
 	reached := segs[last].Next()
 	if segs[last].Base() >= upTo {
 		reached = segs[last].Base()
@@ -193,13 +202,17 @@ func (l *Log) keepEpochs() error {
 	if !dirty {
 		return nil
 	}
-	if err := vfs.WriteFile(l.files.FS(), path.Join(l.dir, epochFile), h.Encode()); err != nil {
+	// The history begins at the log's start. Were it durable first, a crash would bring back records of no epoch.
+	err := l.keeper.keepStart(l)
+	if err == nil {
+		err = vfs.WriteFile(l.files.FS(), path.Join(l.dir, epochFile), h.Encode())
+	}
+	if err != nil {
 		l.mu.Lock()
 		l.w.epochsDirty = true
 		l.mu.Unlock()
-		return err
 	}
-	return nil
+	return err
 }
 
 // close ends the log: everything is durable, and the next opening needs to read nothing again.
@@ -223,17 +236,21 @@ func (l *Log) finish() error {
 		return ErrClosed
 	}
 	l.w.sealed = true
+	if !l.w.touched && !l.w.epochsDirty {
+		return nil
+	}
+	l.w.touched = true
 	if err := l.active().Finish(); err != nil {
 		return err
 	}
 	end := l.active().Next()
-	if l.w.producers.Len() > 0 || l.w.snapshot >= 0 {
-		if err := l.writeSnapshot(end); err != nil {
-			return err
-		}
-		return l.syncFile(path.Join(l.dir, segment.FileName(end, segment.SnapshotSuffix)))
+	if l.w.producers.Len() == 0 && l.w.snapshot < 0 {
+		return nil
 	}
-	return nil
+	if err := l.writeSnapshot(end); err != nil {
+		return err
+	}
+	return l.syncFile(path.Join(l.dir, segment.FileName(end, segment.SnapshotSuffix)))
 }
 
 // shut lets go of the files. Slices that are out stay readable.

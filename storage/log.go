@@ -32,7 +32,8 @@ type Log struct {
 	failure  atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
 
 	flushing sync.Mutex // one flush at a time; taken before mu
-	named    bool       // the folder's own name is durable; guarded by flushing
+
+	named atomic.Bool // the folder's own name is durable, and that of the first segment
 
 	mu sync.Mutex // the writer's turn. Held across writes, never across a sync
 	w  struct {   // guarded by mu
@@ -46,6 +47,7 @@ type Log struct {
 		flushedAt   time.Time       // when the last flush began
 		epochsDirty bool            // epochs are not in the file
 		sealed      bool            // no more appends: the log is being closed
+		touched     bool            // something has happened since the log was opened
 		closed      bool            // its files are let go
 		snapshot    protocol.Offset // the newest snapshot file is for here; -1 when there is none
 	}

@@ -25,7 +25,8 @@ type recovery struct {
 	segs    []*segment.Segment
 	next    protocol.Offset // where the log goes on after segs
 	epochs  epoch.History
-	trusted int // so many segments are not read again
+	trusted int  // so many segments are not read again
+	kafkas  bool // Kafka wrote this folder last, and did not end in order
 }
 
 func (r *recovery) run() error {
@@ -38,6 +39,10 @@ func (r *recovery) run() error {
 		for r.trusted+1 < len(r.disk.segments) && r.disk.segments[r.trusted+1] <= r.o.recovery {
 			r.trusted++
 		}
+	}
+	var err error
+	if r.kafkas, err = r.leftByKafka(); err != nil {
+		return err
 	}
 	if err := r.openTrusted(); err != nil {
 		return err
@@ -52,6 +57,31 @@ func (r *recovery) run() error {
 		return err
 	}
 	return r.finish()
+}
+
+// leftByKafka tells a killed Kafka by the zeros that it fills the last segment's index with. Its compacted logs may have
+// gaps between segments anywhere. Ours have them only below the recovery point, so that above it a gap shows what a crash
+// took.
+func (r *recovery) leftByKafka() (bool, error) {
+	if r.o.clean {
+		return false, nil
+	}
+	base := r.disk.segments[len(r.disk.segments)-1]
+	const entry, leastFilled = 8, 1 << 20
+	size := r.disk.sizes[base].Index
+	if size < leastFilled {
+		return false, nil
+	}
+	f, err := r.o.files.FS().Open(path.Join(r.o.dir, segment.FileName(base, segment.IndexSuffix)))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var b [entry]byte
+	if n, err := f.ReadAt(b[:], size-entry); n < entry {
+		return false, err
+	}
+	return b == [entry]byte{}, nil
 }
 
 // dropBelowStart removes segments that lie wholly below the log's start: their removal was cut short.
@@ -74,7 +104,17 @@ func (r *recovery) openTrusted() error {
 		if i+1 < len(r.disk.segments) {
 			next = r.disk.segments[i+1]
 		}
-		s, err := segment.Open(r.o.files, r.o.dir, base, next, *r.disk.sizes[base], r.o.cfg.IndexInterval)
+		// What ends at the recovery point may have been synced while it was the active one.
+		unfinished := !r.o.clean && next == r.o.recovery
+		if unfinished {
+			next = -1
+		}
+		s, err := segment.Open(r.o.files, r.o.dir, base, segment.Known{
+			Sizes:      *r.disk.sizes[base],
+			Next:       next,
+			Unfinished: unfinished,
+			Interval:   r.o.cfg.IndexInterval,
+		})
 		if err != nil {
 			return err
 		}
@@ -178,7 +218,7 @@ func (r *recovery) replay() error {
 func (r *recovery) readAgain() error {
 	for i := r.trusted; i < len(r.disk.segments) && r.done.Reason == nil; i++ {
 		base := r.disk.segments[i]
-		if i > 0 && base != r.next && !r.o.cfg.Compacted {
+		if i > 0 && base != r.next && !(r.kafkas && r.o.cfg.Compacted) {
 			r.done.Reason = fmt.Errorf("a segment begins at offset %d where the log had come to %d", base, r.next)
 			return r.removeFrom(i)
 		}
@@ -197,6 +237,11 @@ func (r *recovery) readAgain() error {
 		}
 		if i+1 < len(r.disk.segments) && found.Cut == 0 {
 			if err := s.Finish(); err != nil {
+				return err
+			}
+		}
+		if base < r.o.recovery { // its indexes were durable, and those made anew are not yet
+			if err := s.Sync(); err != nil {
 				return err
 			}
 		}
@@ -268,21 +313,28 @@ func (r *recovery) finish() error {
 	h, changed := r.epochs.TruncateStart(start)
 	l.w.epochsDirty = l.w.epochsDirty || changed || r.done.Segments > 0
 	l.epochs.Store(&h)
+	l.w.touched = l.w.epochsDirty || !r.o.clean
 	l.publishUnstable()
+	l.named.Store(r.o.clean || r.o.recovery > 0)
 	l.w.rollAt = r.o.now.Add(r.o.cfg.SegmentAge)
 	return r.removeSnapshots()
 }
 
+// beginAgain replaces all segments by an empty one at the log's start. That is durable before the others go: they lie below
+// the start, so that the next opening removes what a crash leaves of them.
 func (r *recovery) beginAgain() error {
+	s, err := segment.Create(r.o.files, r.o.dir, r.o.start)
+	if err != nil {
+		return err
+	}
+	if err := r.o.files.FS().SyncDir(r.o.dir); err != nil {
+		return err
+	}
 	for _, s := range r.segs {
 		s.Drop()
 		if err := r.removeSegment(s.Base()); err != nil {
 			return err
 		}
-	}
-	s, err := segment.Create(r.o.files, r.o.dir, r.o.start)
-	if err != nil {
-		return err
 	}
 	r.segs, r.next = []*segment.Segment{s}, r.o.start
 	r.l.w.producers.SetEnd(r.next)

@@ -111,6 +111,16 @@ type Dir struct {
 //
 // It starts the goroutines that flush, checkpoint and delete; Close ends them.
 func OpenStore(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
+	s, err := openIdle(fsys, dirs, o)
+	if err != nil {
+		return nil, err
+	}
+	s.background.start(s)
+	return s, nil
+}
+
+// openIdle is a store whose background work nobody does.
+func openIdle(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{fs: fsys, o: o, files: segment.NewDescriptors(fsys, o.OpenFiles), logger: o.Logger}
 	s.mu.logs = map[protocol.TopicPartition]*Log{}
@@ -132,7 +142,6 @@ func OpenStore(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 		s.unlock()
 		return nil, err
 	}
-	s.background.start(s)
 	return s, nil
 }
 

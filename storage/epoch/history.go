@@ -71,11 +71,11 @@ func (h History) TruncateStart(start protocol.Offset) (History, bool) {
 	for first+1 < len(h.entries) && h.entries[first+1].Start <= start {
 		first++
 	}
-	if len(h.entries) == 0 || h.entries[first].Start >= start {
+	if len(h.entries) == 0 || first == 0 && h.entries[0].Start >= start {
 		return h, false
 	}
 	out := slices.Clone(h.entries[first:])
-	out[0].Start = start
+	out[0].Start = max(out[0].Start, start)
 	return History{out}, true
 }
 

@@ -12,12 +12,22 @@ import (
 // Sizes are the sizes of a segment's files in bytes, -1 for one that does not exist.
 type Sizes struct{ Log, Index, Time, Txn int64 }
 
+// Known is what is known of a segment that is opened.
+type Known struct {
+	Sizes Sizes
+	// Next is the offset at which the following segment begins, or -1 for the last one, whose end is then found from the last
+	// index entry on.
+	Next protocol.Offset
+	// Unfinished says that the log was synced, and Finish was called, but that the indexes may have come to the disk as they
+	// were before Finish. It needs Next to be -1.
+	Unfinished bool
+	Interval   int64
+}
+
 // Open takes a segment as it is on disk, without reading its log: it was completed before, and nothing has happened to it
-// since. next is the offset at which the following segment begins, or -1 for the last one, whose end is then found from the
-// last index entry on.
-//
-// Indexes that are missing or do not fit the log are made anew, which reads the log's headers.
-func Open(d *Descriptors, dir string, base, next protocol.Offset, sizes Sizes, interval int64) (*Segment, error) {
+// since. Indexes that are missing or do not fit the log are made anew, which reads the log's headers.
+func Open(d *Descriptors, dir string, base protocol.Offset, k Known) (*Segment, error) {
+	sizes := k.Sizes
 	s := newSegment(d, dir, base)
 	s.offsets.open(sizes.Index)
 	s.times.open(sizes.Time)
@@ -26,18 +36,57 @@ func Open(d *Descriptors, dir string, base, next protocol.Offset, sizes Sizes, i
 		s.txns.size = -1
 	}
 	s.size.Store(sizes.Log)
+	if k.Unfinished {
+		if err := s.unfinish(); err != nil {
+			return nil, err
+		}
+	}
 	sane, err := s.sane(sizes)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case !sane:
+		err = s.reindex(sizes.Log, k.Next, k.Interval)
+	case k.Next >= 0:
+		s.next.Store(int64(k.Next))
+	default:
+		err = s.findEnd(sizes.Log)
 	}
-	if !sane {
-		return s, s.reindex(sizes.Log, next, interval)
+	if err == nil && k.Unfinished {
+		err = s.Finish()
 	}
-	if next >= 0 {
-		s.next.Store(int64(next))
-		return s, nil
+	return s, err
+}
+
+// unfinish takes away the entry of the time index that Finish added, which may be torn. It is known by its offset, which
+// lies behind the last entry of the offset index: all others came together with one of those.
+func (s *Segment) unfinish() error {
+	n := s.times.kept
+	if n == 0 {
+		return nil
 	}
-	return s, s.findEnd(sizes.Log)
+	var e, before [timeEntryBytes]byte
+	if err := s.times.entry(n-1, e[:]); err != nil {
+		return ignoreMissing(err)
+	}
+	t, p := parseTimeEntry(e[:]), timeEntry{timestamp: NoTimestamp, relative: -1}
+	if n > 1 {
+		if err := s.times.entry(n-2, before[:]); err != nil {
+			return ignoreMissing(err)
+		}
+		p = parseTimeEntry(before[:])
+	}
+	last := int32(-1)
+	if m := s.offsets.kept; m > 0 {
+		if err := s.offsets.entry(m-1, e[:]); err != nil {
+			return ignoreMissing(err)
+		}
+		last = parseOffsetEntry(e[:]).relative
+	}
+	if t.relative > last || t.relative <= p.relative || t.timestamp <= p.timestamp {
+		return s.times.trim(n - 1)
+	}
+	return nil
 }
 
 // sane says whether the indexes can belong to the log, by looking at their ends only (sanityCheck of OffsetIndex and
@@ -50,6 +99,9 @@ func (s *Segment) sane(z Sizes) (bool, error) {
 	// multiple, and entries of zeros at the end, come from a Kafka that was killed.
 	if z.Time < timeEntryBytes || z.Time%timeEntryBytes != 0 || z.Index < 0 || z.Index%indexEntryBytes != 0 {
 		return false, nil
+	}
+	if s.times.kept == 0 { // unfinish took it
+		return s.offsets.kept == 0, nil
 	}
 	var e [timeEntryBytes]byte
 	if err := s.times.entry(s.times.kept-1, e[:]); err != nil {
@@ -132,9 +184,14 @@ func (s *Segment) reindex(size int64, next protocol.Offset, interval int64) erro
 	}
 	if next >= 0 {
 		s.next.Store(int64(next))
-		return s.Finish()
+		err = s.Finish()
+	} else {
+		err = s.Spill()
 	}
-	return s.Spill()
+	if err != nil {
+		return err
+	}
+	return s.Sync() // what stands here is trusted after the next crash, too
 }
 
 func (s *Segment) clearIndexes() error {
