@@ -188,14 +188,19 @@ func TestRule109_TooManyPartitionsInOneRequest(t *testing.T) {
 	w.want("the largest number there is", sketch(w.ask(7, creation(false, wish("a", 1<<31-1, 1)))), "a/44/-1")
 }
 
-func TestC26_AClientThatGivesNoTimeIsAnswered(t *testing.T) {
+func TestC26_ATimeoutIsAnsweredTopicByTopic(t *testing.T) {
 	w := newConfigWire(t, nil)
-	for _, timeout := range []int32{0, -1, 1 << 30} {
-		req := creation(false, wish(fmt.Sprint("t", timeout), 1, 1))
+	for timeout, code := range map[int32]protocol.Code{0: protocol.None, 1 << 30: protocol.None, -1: protocol.RequestTimedOut} {
+		req := creation(false, wish(fmt.Sprint("a", timeout), 1, 1), wish(fmt.Sprint("b", timeout), 1, 1))
 		req.TimeoutMillis = timeout
-		if code := w.ask(7, req).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode; code != 0 {
-			t.Errorf("timeout %d: error %d", timeout, code)
+		for _, rt := range w.ask(7, req).(*kmsg.CreateTopicsResponse).Topics {
+			if rt.ErrorCode != int16(code) || (rt.ErrorMessage == nil) != (code == protocol.None) {
+				t.Errorf("timeout %d: %+v", timeout, rt)
+			}
 		}
+	}
+	if w.b.image().Topic("a-1") != nil {
+		t.Error("a topic was made after its time was up")
 	}
 }
 

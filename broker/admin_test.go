@@ -364,6 +364,7 @@ func TestRule023_TopicsComeInPages(t *testing.T) {
 		{pageOf(2000, nil), "a/0/2 b/0/2 c/0/1 next c/1"}, // the broker's own limit
 		{pageOf(2000, at("c", 1)), "c/0/1 t/0/1"},
 		{pageOf(2000, nil, "c", "a", "a", "no", "x y"), "a/0/2 c/0/2 no/3/0 x y/17/0"},
+		{pageOf(2000, nil, "c", "", "no"), "c/-1/0 /-1/0 no/-1/0"},
 		{pageOf(0, nil, "b", "a"), "a/0/1 next a/1"},
 		{pageOf(-7, nil, "b", "a"), "a/0/1 next a/1"},
 		{pageOf(2, nil, "b", "a"), "a/0/2 next b/0"},

@@ -18,6 +18,11 @@ func handleDescribeTopicPartitions(b *Broker, r *request) {
 	limit := min(req.ResponsePartitionLimit, int32(b.static.Int("max.request.partition.size.limit")))
 	d := topicPages{b: b, r: r, im: b.image(), left: max(limit, 1), resp: resp}
 	names := requestedNames(req)
+	if len(names) > 0 && names[0] == "" { // Kafka stumbles over the name that nothing has, and answers nothing else
+		d.refuse(req, protocol.UnknownServerError)
+		r.Reply(resp)
+		return
+	}
 	if len(req.Topics) == 0 {
 		d.all = true
 		for _, t := range d.im.Topics() {
@@ -28,7 +33,7 @@ func handleDescribeTopicPartitions(b *Broker, r *request) {
 	if c := req.Cursor; c != nil {
 		i, found := slices.BinarySearch(names, c.Topic)
 		if c.Partition < 0 || !found && !d.all {
-			d.refuse(req)
+			d.refuse(req, protocol.InvalidRequest) // no broker has given this cursor to this client
 			r.Reply(resp)
 			return
 		}
@@ -73,11 +78,11 @@ type topicPages struct {
 	resp *kmsg.DescribeTopicPartitionsResponse
 }
 
-// refuse answers a cursor that the broker cannot have given to this client.
-func (d *topicPages) refuse(req *kmsg.DescribeTopicPartitionsRequest) {
+// refuse answers every topic of the request with one code.
+func (d *topicPages) refuse(req *kmsg.DescribeTopicPartitionsRequest, code protocol.Code) {
 	for _, t := range req.Topics {
 		rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
-		rt.Topic, rt.ErrorCode = &t.Topic, int16(protocol.InvalidRequest)
+		rt.Topic, rt.ErrorCode = &t.Topic, int16(code)
 		d.resp.Topics = append(d.resp.Topics, rt)
 	}
 }

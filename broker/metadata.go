@@ -113,7 +113,7 @@ func (m *metadataAnswer) topics(req *kmsg.MetadataRequest, resp *kmsg.MetadataRe
 	}
 	missing := m.topicsByName(req, resp)
 	if len(missing) > 0 && m.mayCreate(req) {
-		m.create(missing, resp)
+		m.create(missing)
 	}
 }
 
@@ -169,8 +169,9 @@ func (m *metadataAnswer) mayCreate(req *kmsg.MetadataRequest) bool {
 }
 
 // create makes the missing topics. They are answered as unknown all the same, as Kafka does, so clients ask once more; but
-// they can be written to by then, however few retries a client has.
-func (m *metadataAnswer) create(missing []string, resp *kmsg.MetadataResponse) {
+// they can be written to by then, however few retries a client has. One that cannot be made stays unknown; the broker's
+// log says why.
+func (m *metadataAnswer) create(missing []string) {
 	ctx, cancel := context.WithTimeout(m.r.ctx, missingTopicTimeout)
 	defer cancel()
 	cmd := meta.CreateTopics{}
@@ -184,25 +185,13 @@ func (m *metadataAnswer) create(missing []string, resp *kmsg.MetadataResponse) {
 	}
 	reply, err := m.b.propose(ctx, cmd)
 	if err != nil {
-		m.r.log().Warn("topics were not created", "topics", missing, "err", err)
+		m.b.firsts.warn(m.r.log(), "auto-create", "topics were not created", "topics", missing, "err", err)
 		return
 	}
-	failed := map[string]error{}
 	for _, t := range reply.(meta.CreateTopicsReply).Topics {
-		if t.Err != nil && !errors.Is(t.Err, protocol.TopicAlreadyExists) {
-			failed[t.Name] = t.Err
+		if t.Err != nil && !errors.Is(t.Err, protocol.TopicAlreadyExists) { // another client was faster
+			m.b.firsts.warn(m.r.log(), "auto-create "+t.Name, "topic was not created", "topic", t.Name, "err", t.Err)
 		}
-	}
-	for i := range resp.Topics {
-		t := &resp.Topics[i]
-		if t.Topic == nil || failed[*t.Topic] == nil {
-			continue
-		}
-		switch code := protocol.CodeOf(failed[*t.Topic]); code {
-		case protocol.InvalidTopicException, protocol.InvalidReplicationFactor:
-			t.ErrorCode = int16(code)
-		}
-		m.r.log().Warn("topic was not created", "topic", *t.Topic, "err", failed[*t.Topic])
 	}
 	m.im = m.b.image()
 }

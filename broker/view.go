@@ -99,13 +99,14 @@ func (b *Broker) propose(ctx context.Context, cmd meta.Command) (meta.Reply, err
 	return reply, b.awaitImage(ctx, b.node.Image().Offset())
 }
 
-// defaultTimeout stands in for the timeout of an admin request that gives none.
+// defaultTimeout stands in for the timeout of an admin request that gives zero.
 const defaultTimeout = 30 * time.Second
 
-// adminContext ends when the client of r has gone, or has waited for as long as it wanted to.
+// adminContext ends when the client of r has gone, or has waited for as long as it wanted to. A timeout of less than
+// nothing has passed already; one of nothing leaves it to the broker.
 func adminContext(r *request, timeoutMillis int32) (context.Context, context.CancelFunc) {
 	timeout := time.Duration(timeoutMillis) * time.Millisecond
-	if timeout <= 0 {
+	if timeout == 0 {
 		timeout = defaultTimeout
 	}
 	return context.WithTimeout(r.ctx, timeout)

@@ -28,6 +28,9 @@ type result struct {
 // controller's refusal, which wraps a protocol.Code, or says that the outcome is unknown: ctx has ended, or the disk has
 // failed.
 func (n *Node) Propose(ctx context.Context, cmd meta.Command) (meta.Reply, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // the select below may not look at it
+	}
 	c := call{cmd: cmd, done: make(chan result, 1)}
 	select {
 	case n.calls <- c:
