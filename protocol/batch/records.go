@@ -55,9 +55,11 @@ func (b Batch) plainRecords() iter.Seq2[Record, error] {
 		var p parts
 		payload := b.Payload()
 		for i := range int(b.Count()) {
-			if err := p.parse(payload, p.end); err != nil {
-				yield(Record{}, &RecordsError{i, err})
-				return
+			if !p.parseShort(payload, p.end) {
+				if err := p.parse(payload, p.end); err != nil {
+					yield(Record{}, &RecordsError{i, err})
+					return
+				}
 			}
 			if !yield(p.record(payload), nil) {
 				return

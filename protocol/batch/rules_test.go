@@ -280,10 +280,8 @@ func TestValidateAllocatesNothing(t *testing.T) {
 			r := rules()
 			r.Compacted = true
 			allowed := 0.0
-			switch c {
-			case compress.None:
-			default:
-				allowed = 8 // of the codecs, for a batch of whatever size
+			if c != compress.None {
+				allowed = 2 // the collector may empty a pool in between
 			}
 			got := testing.AllocsPerRun(20, func() {
 				if _, err := b.Validate(r); err != nil {

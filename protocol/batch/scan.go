@@ -52,8 +52,10 @@ func (s *scan) plain() error {
 	}
 	var p parts
 	for i := range count {
-		if err := p.parse(payload, p.end); err != nil {
-			return s.rules.broken(&RecordsError{i, err})
+		if !p.parseShort(payload, p.end) {
+			if err := p.parse(payload, p.end); err != nil {
+				return s.rules.broken(&RecordsError{i, err})
+			}
 		}
 		if ts := s.base + p.timestampDelta; ts < s.earliest || ts > s.latest || p.keyLen < s.keyMin {
 			s.record(i, &p)

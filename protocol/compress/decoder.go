@@ -149,10 +149,16 @@ func (d *Decoder) guard(f func() error) (err error) {
 			err = &CorruptError{d.codec, fmt.Errorf("the codec panicked: %v", r)}
 		}
 	}()
-	err = f()
-	var corrupt *CorruptError
-	switch {
-	case err == nil, err == io.EOF, errors.Is(err, ErrLimit), errors.As(err, &corrupt):
+	if err = f(); err == nil || err == io.EOF {
+		return err
+	}
+	return d.corrupt(err)
+}
+
+// corrupt puts err into the form in which a Decoder fails.
+func (d *Decoder) corrupt(err error) error {
+	var already *CorruptError
+	if errors.Is(err, ErrLimit) || errors.As(err, &already) {
 		return err
 	}
 	return &CorruptError{d.codec, err}
