@@ -115,14 +115,14 @@ func adminContext(r *request, timeoutMillis int32) (context.Context, context.Can
 // adminError is the error of propose as the client is told it: what the controller refused with, or that the time was up.
 func adminError(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return protocol.Errorf(protocol.RequestTimedOut, "the change was not finished in time; it may still come")
+		return protocol.RequestTimedOut // the change was not finished in time; it may still come
 	}
 	return err
 }
 
-// errorText is what goes into an error message field: null where there is no error.
+// errorText is what goes into an error message field: null where there is no error, or none with words of its own.
 func errorText(err error) *string {
-	if err == nil {
+	if _, bare := err.(protocol.Code); err == nil || bare {
 		return nil
 	}
 	s := err.Error()
