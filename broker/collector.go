@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"moldau.io/moldau/coordinator/group"
 	"moldau.io/moldau/protocol"
 )
 
@@ -36,6 +37,7 @@ var (
 	descLogStart    = desc("moldau_log_start_offset", "First offset of a partition's log.", "topic", "partition")
 	descLogEnd      = desc("moldau_log_end_offset", "Offset that a partition's next record gets.", "topic", "partition")
 	descHW          = desc("moldau_high_watermark", "Offset that a partition is committed up to.", "topic", "partition")
+	descGroups      = desc("moldau_groups", "Groups coordinated by this broker, by state.", "state")
 	descOpenFiles   = desc("moldau_open_log_files", "Files of logs that are open.")
 
 	descKafkaMessages = desc("kafka_server_brokertopicmetrics_messagesin_total", "Records appended for clients.")
@@ -84,6 +86,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descSessions, float64(sessions))
 	gauge(descSessionPart, float64(parts))
 	count(descEvicted, evicted)
+	groups := b.groups.Count()
+	for _, state := range []group.State{group.Empty, group.PreparingRebalance, group.CompletingRebalance, group.Stable} {
+		gauge(descGroups, float64(groups[state]), string(state))
+	}
 	for _, a := range protocol.APIs() {
 		for code, n := range m.api(a.Key).counts() {
 			count(descErrors, n, a.Name, code.Error())

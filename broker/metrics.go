@@ -97,6 +97,9 @@ func (s *apiStats) note(r *request, code protocol.Code, text string) {
 	s.mu.Lock()
 	s.errors[code]++
 	s.mu.Unlock()
+	if code == protocol.MemberIDRequired || code == protocol.RebalanceInProgress {
+		return // steps on the way into a group
+	}
 	b := r.conn.b
 	b.firsts.warn(b.log, "error "+strconv.Itoa(int(s.key))+" "+strconv.Itoa(int(code)), "a client is sent an error",
 		"api", s.name, "version", r.header.Version, "code", code.Error(), "text", text,

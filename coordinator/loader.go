@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"moldau.io/moldau/coordinator/group"
@@ -12,7 +13,10 @@ import (
 	"moldau.io/moldau/protocol/batch"
 )
 
-const loadBufferBytes = 1 << 20
+const (
+	loadBufferBytes = 1 << 20
+	slowLoad        = 500 * time.Millisecond // an operator may want to know of those
+)
 
 // load makes a new machine from all records of the log. Records of kinds that are not known (groups of later protocols)
 // are left alone; damaged ones are skipped with a word in the log, as Kafka does: one bad record must not take away the
@@ -46,9 +50,11 @@ func (s *shard) load(ctx context.Context) error {
 	}
 	now := time.Now()
 	eff := s.core.Loaded(now)
-	if l.applied > 0 {
-		s.logger.Info("groups are loaded", "records", l.applied, "took", now.Sub(began))
+	level := slog.LevelDebug
+	if now.Sub(began) > slowLoad {
+		level = slog.LevelInfo
 	}
+	s.logger.Log(ctx, level, "groups are loaded", "records", l.applied, "took", now.Sub(began))
 	return s.commit(now, eff)
 }
 

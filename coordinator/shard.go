@@ -213,7 +213,11 @@ func (s *shard) flush(now time.Time) error {
 func (s *shard) commit(now time.Time, eff group.Effects) error {
 	for {
 		for _, e := range eff.Events {
-			s.logger.Info(e.What, "group", e.Group, "generation", e.Generation, "members", e.Members, "reason", e.Reason)
+			level := slog.LevelInfo
+			if e.Detail {
+				level = slog.LevelDebug
+			}
+			s.logger.Log(context.Background(), level, e.What, "group", e.Group, "generation", e.Generation, "members", e.Members, "reason", e.Reason)
 		}
 		if len(eff.Records) == 0 {
 			s.answer(now, eff.Replies, false)

@@ -210,7 +210,7 @@ func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, 
 			m.rebalanceOrComplete(now, g, because("static member "+*r.Instance+" changed the choice of protocol", r.Reason))
 			return
 		}
-		m.event(g, "static member is back", "instance "+*r.Instance+" has member id "+id)
+		m.detail(g, "static member is back", "instance "+*r.Instance+" has member id "+id)
 		g.awaiting--
 		mem.joinTicket = 0
 		g.undo = func() {

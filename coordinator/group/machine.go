@@ -60,6 +60,7 @@ type Event struct {
 	Generation int32
 	Members    int
 	Reason     string
+	Detail     bool // of interest only to who looks closely
 }
 
 // New makes a machine without groups. rng makes member ids: seed it so that they cannot be guessed.
@@ -182,6 +183,12 @@ func (m *Machine) event(g *group, what, reason string) {
 	m.eff.Events = append(m.eff.Events, Event{
 		Group: g.id, What: what, Generation: g.generation, Members: len(g.members), Reason: reason,
 	})
+}
+
+// detail is event for what happens often or follows from what was told.
+func (m *Machine) detail(g *group, what, reason string) {
+	m.event(g, what, reason)
+	m.eff.Events[len(m.eff.Events)-1].Detail = true
 }
 
 // uuidBytes is what newMemberID adds to its prefix.

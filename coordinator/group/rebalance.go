@@ -116,7 +116,7 @@ func (m *Machine) completeJoin(now time.Time, g *group) {
 		g.unsynced[mem.id] = mem
 	}
 	m.alarms.set(&g.syncAlarm, now.Add(g.rebalanceTimeout()))
-	m.event(g, "group has a new generation", g.reason)
+	m.detail(g, "group has a new generation", g.reason)
 }
 
 // electLeader makes sure that the leader is somebody who rejoined.
@@ -136,7 +136,7 @@ func (m *Machine) electLeader(g *group) bool {
 // becomeEmpty saves the group without members, in a generation of its own; applying the record empties it.
 func (m *Machine) becomeEmpty(now time.Time, g *group) {
 	m.record(Record{Group: g.id, Saved: &Saved{Type: g.kind, Generation: g.generation + 1, Since: now.UnixMilli()}})
-	m.event(g, "group is empty", g.reason)
+	m.detail(g, "group is empty", g.reason)
 }
 
 // syncExpired removes those who joined the generation and did not sync in time.
