@@ -11,10 +11,13 @@ import (
 var (
 	rangeForm    = regexp.MustCompile(`^\[(-?[0-9.]+),\.\.\.(?:,(-?[0-9.]+))?\]( or -1)?$`)
 	setForm      = regexp.MustCompile(`^(\(case insensitive\) )?\[([A-Za-z_0-9]+(?:, [A-Za-z_0-9]+)*)\]$`)
-	replicaForm  = regexp.MustCompile(`^[0-9]+:[0-9]+$`)
+	replicaForm  = regexp.MustCompile(`^([0-9]+:[0-9]+)?$`)
 	durationForm = regexp.MustCompile(`^by_duration:[Pp](?:[0-9]+[Dd])?(?:[Tt](?:[0-9]+[Hh])?(?:[0-9]+[Mm])?` +
 		`(?:[0-9]+(?:\.[0-9]{0,9})?[Ss])?)?$`)
 )
+
+// throttledForm is the form of the lists of throttled replicas.
+const throttledForm = "[partitionId]:[brokerId],[partitionId]:[brokerId],..."
 
 // parseAllowed makes the check of a column "allowed". The forms are those in which Kafka prints its validators.
 func parseAllowed(t Type, allowed string) (validator, error) {
@@ -26,7 +29,7 @@ func parseAllowed(t Type, allowed string) (validator, error) {
 	case "non-empty list":
 		// Kafka's check lets the empty default stand and bites only where the list matters, so it is no check on the value.
 		return nil, nil
-	case "[partitionId]:[brokerId],[partitionId]:[brokerId],...":
+	case throttledForm:
 		return throttledReplicas, nil
 	case "[latest, earliest, by_duration:PnDTnHnMn.nS]":
 		return offsetReset, nil
@@ -79,10 +82,11 @@ func inSet(t Type, set []string, anyCase bool) validator {
 	return func(v value) (string, bool) { return text, in(v.text) }
 }
 
-// throttledReplicas is Kafka's ThrottledReplicaListValidator.
+// throttledReplicas is Kafka's ThrottledReplicaListValidator, which lets empty elements through and looks for the star in
+// the first place only.
 func throttledReplicas(v value) (string, bool) {
 	const text = "a list of partition:broker, or * for all replicas"
-	if len(v.list) == 1 && v.list[0] == "*" {
+	if len(v.list) > 0 && v.list[0] == "*" {
 		return text, true
 	}
 	return text, !slices.ContainsFunc(v.list, func(e string) bool { return !replicaForm.MatchString(e) })

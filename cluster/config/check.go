@@ -92,10 +92,10 @@ func (k *Key) parse(v string) (value, string, error) {
 		}
 		var list []string
 		for _, e := range commaAndBlanks.Split(t, -1) {
-			if e = trim(e); e == "" {
+			if e = trim(e); e == "" && k.Allowed != throttledForm {
 				return bad("a comma separated list without empty elements")
 			}
-			if !slices.Contains(list, e) {
+			if !slices.Contains(list, e) || k.Allowed == throttledForm {
 				list = append(list, e)
 			}
 		}

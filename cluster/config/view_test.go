@@ -206,6 +206,9 @@ func TestCheckTopic(t *testing.T) {
 	f("cleanup.policy=compact, x", "a list of compact, delete")
 	f("leader.replication.throttled.replicas=0:1,1:1", "")
 	f("leader.replication.throttled.replicas=x", "partition:broker")
+	f("leader.replication.throttled.replicas=,", "")
+	f("leader.replication.throttled.replicas=*", "")
+	f("leader.replication.throttled.replicas=0:1,*", "partition:broker")
 	f("retention.bytes=-5", "")
 	f("preallocate=yes", "true or false")
 }
