@@ -321,6 +321,55 @@ func TestRule022_WhatClientsOfAMissingListenerAreTold(t *testing.T) {
 	})
 }
 
+// TestC21_FencedBrokersAreNotNamed: clients would dial them. Their partitions have no leader that can be used, and their
+// replicas are offline.
+func TestC21_FencedBrokersAreNotNamed(t *testing.T) {
+	w := newConfigWire(t, nil)
+	listeners := []meta.Listener{{Name: "PLAINTEXT", Host: "localhost", Port: 1}}
+	id := protocol.TopicID{7}
+	im, err := w.b.image().With(w.b.image().Offset()+1,
+		meta.BrokerRecord{Broker: meta.Broker{ID: 2, Epoch: 9, Fenced: true, Listeners: listeners}},
+		meta.TopicRecord{Name: "far", ID: id},
+		meta.PartitionsRecord{Topic: id, Partitions: []meta.Partition{
+			{Replicas: []protocol.BrokerID{2, 1}, ISR: []protocol.BrokerID{2}, Leader: 2},
+			{Replicas: []protocol.BrokerID{1, 2}, ISR: []protocol.BrokerID{1}, Leader: -1},
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.b.served.publish(im)
+	versions(t, 3, func(v int16) {
+		resp := w.ask(v, metadataOf("far")).(*kmsg.MetadataResponse)
+		if len(resp.Brokers) != 1 || resp.Brokers[0].NodeID != 1 || (v >= 1 && resp.ControllerID != 1) {
+			t.Errorf("v%d: brokers %v, controller %d", v, resp.Brokers, resp.ControllerID)
+		}
+		for _, p := range resp.Topics[0].Partitions {
+			if p.ErrorCode != int16(protocol.LeaderNotAvailable) || p.Leader != -1 || (v >= 5 && !slices.Equal(p.OfflineReplicas, []int32{2})) {
+				t.Errorf("v%d: %+v", v, p)
+			}
+		}
+	})
+	for _, p := range w.ask(0, pageOf(9, nil, "far")).(*kmsg.DescribeTopicPartitionsResponse).Topics[0].Partitions {
+		if p.ErrorCode != int16(protocol.LeaderNotAvailable) || p.LeaderID != -1 || !slices.Equal(p.OfflineReplicas, []int32{2}) {
+			t.Errorf("%+v", p)
+		}
+	}
+	versions(t, 60, func(v int16) {
+		for _, fenced := range []bool{false, true} {
+			req := kmsg.NewPtrDescribeClusterRequest()
+			req.IncludeFencedBrokers = fenced
+			resp := w.ask(v, req).(*kmsg.DescribeClusterResponse)
+			want := 1
+			if fenced && v >= 2 {
+				want = 2
+			}
+			if len(resp.Brokers) != want || (want == 2 && !resp.Brokers[1].IsFenced) {
+				t.Errorf("v%d, fenced ones %v: %+v", v, fenced, resp.Brokers)
+			}
+		}
+	})
+}
+
 func TestAWildcardListenerIsWhereTheClientHasReachedUs(t *testing.T) {
 	w := newConfigWire(t, nil)
 	w.propose(meta.RegisterBroker{ID: 1, Listeners: []meta.Listener{{Name: "PLAINTEXT", Port: 9092}}})

@@ -122,7 +122,7 @@ func adminError(err error) error {
 
 // errorText is what goes into an error message field: null where there is no error, or none with words of its own.
 func errorText(err error) *string {
-	if _, bare := err.(protocol.Code); err == nil || bare {
+	if err == nil || err.Error() == protocol.CodeOf(err).Error() {
 		return nil
 	}
 	s := err.Error()
