@@ -50,7 +50,11 @@ func comparePartitions(a, b protocol.TopicPartition) int {
 }
 
 // parseOffsets reads what encode or Kafka wrote.
+// An empty file, which Kafka makes first, is a checkpoint of nothing.
 func parseOffsets(b []byte) (offsets, error) {
+	if len(b) == 0 {
+		return offsets{}, nil
+	}
 	lines := bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
 	if len(lines) < 2 || string(lines[0]) != checkpointVersion {
 		return nil, fmt.Errorf("line 1: version %.20q, only %s is known", lines[0], checkpointVersion)

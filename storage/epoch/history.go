@@ -124,8 +124,11 @@ func (h History) Encode() []byte {
 	return b
 }
 
-// Parse reads what Encode or Kafka wrote.
+// Parse reads what Encode or Kafka wrote. An empty file, which Kafka makes first, is an empty history.
 func Parse(b []byte) (History, error) {
+	if len(b) == 0 {
+		return History{}, nil
+	}
 	lines := bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
 	if len(lines) < 2 || string(lines[0]) != "0" {
 		return History{}, fmt.Errorf("line 1: version %.20q, only 0 is known", lines[0])
