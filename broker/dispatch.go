@@ -46,8 +46,9 @@ var handlers = map[int16]handler{
 }
 
 const (
-	keyProduce int16 = 0
-	keyFetch   int16 = 1
+	keyProduce     int16 = 0
+	keyFetch       int16 = 1
+	keyAPIVersions int16 = 18
 )
 
 // parse makes a request of a frame. The error says why the frame is none, and costs the connection: Kafka sends nothing

@@ -18,6 +18,8 @@ const (
 	bufferClasses = 7
 	// frameHeadBytes is what is looked at before more of a frame is read: size, API key, version.
 	frameHeadBytes = 8
+	// firstFrameBytesMax bounds the one request that is read whatever its version is.
+	firstFrameBytesMax = 64 << 10
 )
 
 // frameError says that what a client sent is no request of this protocol.
@@ -106,9 +108,8 @@ func (in *inbound) next() ([]byte, error) {
 		return nil, err
 	}
 	head := in.buf.b[in.r:]
-	key, version := int16(binary.BigEndian.Uint16(head[4:])), int16(binary.BigEndian.Uint16(head[6:]))
-	if _, ok := protocol.Lookup(key); !ok {
-		return nil, frameErrorf("a frame of %d bytes with the API key %d, version %d: no such API here", size, key, version)
+	if err := checkStart(head, size); err != nil {
+		return nil, err
 	}
 	for in.w-in.r < size+4 {
 		if err := in.fill(size + 4); err != nil {
@@ -119,6 +120,22 @@ func (in *inbound) next() ([]byte, error) {
 	in.largest = max(in.largest, in.frame)
 	in.c.frameSince.Store(0)
 	return in.buf.b[in.r+4 : in.r+in.frame], nil
+}
+
+// checkStart looks at key and version as soon as they are there: what cannot become a request is not waited for, and takes
+// no memory.
+func checkStart(head []byte, size int) error {
+	key, version := int16(binary.BigEndian.Uint16(head[4:])), int16(binary.BigEndian.Uint16(head[6:]))
+	api, ok := protocol.Lookup(key)
+	switch {
+	case !ok:
+		return frameErrorf("a frame of %d bytes with the API key %d, version %d: no such API here", size, key, version)
+	case key == keyAPIVersions && size > firstFrameBytesMax:
+		return frameErrorf("an ApiVersions request of %d bytes", size)
+	case key != keyAPIVersions && !api.Supports(version):
+		return frameErrorf("a %s request of version %d, supported are %d to %d", api.Name, version, api.Min, api.Max)
+	}
+	return nil
 }
 
 // size is the size that the frame at the front declares.

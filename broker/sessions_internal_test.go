@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"container/list"
+	"testing"
+	"time"
+
+	"moldau.io/moldau/protocol"
+)
+
+func sized(n int, follower bool) *session {
+	s := &session{follower: follower, parts: map[partKey]*list.Element{}, order: list.New()}
+	for i := range n {
+		s.put(sessionPart{key: partKey{topic: "t", partition: int32(i)}})
+	}
+	return s
+}
+
+func TestRule067_WhoIsPushedOutOfTheSessionCache(t *testing.T) {
+	start := time.Now()
+	late := start.Add(sessionIdle + time.Second)
+	for _, c := range []struct {
+		what          string
+		have, come    *session
+		used, at      time.Time
+		wantIn, stays bool
+	}{
+		{"a young one stays, however small", sized(1, false), sized(9, false), start, start, false, true},
+		{"an idle one goes", sized(9, false), sized(1, false), start, late, true, false},
+		{"an old one goes for a larger", sized(2, false), sized(3, false), late, late, true, false},
+		{"an old one stays against its equal", sized(3, false), sized(3, false), late, late, false, true},
+		{"an old one stays against a smaller", sized(4, false), sized(3, false), late, late, false, true},
+		{"a follower pushes out a young consumer", sized(9, false), sized(1, true), start, start, true, false},
+		{"a consumer does not push out an old follower", sized(1, true), sized(9, false), late, late, false, true},
+	} {
+		ss := newSessions(1)
+		if !ss.begin(c.have, start) {
+			t.Fatal("no room in an empty cache")
+		}
+		ss.touch(c.have, c.used, len(c.have.parts))
+		if got := ss.begin(c.come, c.at); got != c.wantIn {
+			t.Errorf("%s: let in %v", c.what, got)
+		}
+		if got := ss.get(c.have.id) != nil; got != c.stays {
+			t.Errorf("%s: the one before is there: %v", c.what, got)
+		}
+		sessions, parts, _ := ss.counts()
+		if want := len(c.have.parts); c.wantIn {
+			want = len(c.come.parts)
+			if parts != want || sessions != 1 {
+				t.Errorf("%s: %d sessions with %d partitions", c.what, sessions, parts)
+			}
+		}
+	}
+}
+
+func TestRule068_AfterTheLastEpochComes1(t *testing.T) {
+	for e, want := range map[int32]int32{0: 1, 1: 2, 1<<31 - 2: 1<<31 - 1, 1<<31 - 1: 1} {
+		if got := nextSessionEpoch(e); got != want {
+			t.Errorf("after %d comes %d, want %d", e, got, want)
+		}
+	}
+}
+
+func TestTheHandlersAreThoseOfTheTable(t *testing.T) {
+	for _, a := range protocol.APIs() {
+		if handlers[a.Key] == nil {
+			t.Errorf("%s is announced and has no handler", a.Name)
+		}
+	}
+	if len(handlers) != len(protocol.APIs()) {
+		t.Errorf("%d handlers for %d APIs", len(handlers), len(protocol.APIs()))
+	}
+}
+
+func TestTheBudgetLetsInInTurn(t *testing.T) {
+	b := newBudget(100)
+	gone := make(chan struct{})
+	if b.wait(gone) != nil || b.reserve(60, gone) != nil {
+		t.Fatal("there is room")
+	}
+	got := make(chan int, 3)
+	enter := func(n int64, name int) {
+		before := b.waiting()
+		go func() {
+			if b.reserve(n, gone) == nil {
+				got <- name
+			}
+		}()
+		for b.waiting() == before {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	enter(500, 1) // larger than all of it: waits to be alone
+	enter(10, 2)  // would fit, but waits its turn
+	b.release(0, 60)
+	if name := <-got; name != 1 {
+		t.Fatalf("%d was let in first", name)
+	}
+	b.release(0, 500)
+	if name := <-got; name != 2 {
+		t.Fatalf("%d was let in", name)
+	}
+	enter(95, 3)
+	close(gone)
+	for b.waiting() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b.release(0, 10)
+	if used := b.inUse(); used != 0 {
+		t.Errorf("%d bytes are lost", used)
+	}
+}
+
+// waiting is how many frames wait.
+func (b *budget) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.mu.frames)
+}
