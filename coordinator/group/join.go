@@ -42,6 +42,7 @@ func (m *Machine) join(now time.Time, t Ticket, r *Join) {
 			g.remove(mem)
 		}
 		m.reply(t, &JoinResult{Code: protocol.GroupMaxSizeReached, Generation: -1})
+		m.tryCompleteJoin(now, g)
 	case r.Member == "":
 		m.joinNew(now, t, g, r)
 	default:

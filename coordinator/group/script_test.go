@@ -252,16 +252,40 @@ func check(t *testing.T, m *Machine) {
 	}
 }
 
-func TestScripts(t *testing.T) {
-	script.RunAll(t, "testdata/*.txt", func(t *testing.T) func(script.Command) string {
-		b := newBench(t)
-		return func(c script.Command) string {
-			b.out = nil
-			b.do(c)
-			return strings.Join(b.out, "\n")
-		}
-	})
+// start is a fresh bench for one script.
+func start(t *testing.T) func(script.Command) string {
+	b := newBench(t)
+	return func(c script.Command) string {
+		b.out = nil
+		b.do(c)
+		return strings.Join(b.out, "\n")
+	}
 }
+
+func TestScripts(t *testing.T) { script.RunAll(t, "testdata/*.txt", start) }
+
+func run(t *testing.T, name string) { script.Run(t, "testdata/"+name+".txt", start(t)) }
+
+// The rules, by the script that shows them.
+
+func TestRule087_WhatAJoinIsRefusedFor(t *testing.T)             { run(t, "join") }
+func TestRule088_ProtocolsAreSharedAndVotedFor(t *testing.T)     { run(t, "join") }
+func TestRule089_TheFirstRebalanceWaits(t *testing.T)            { run(t, "initial_delay") }
+func TestRule090_Sync(t *testing.T)                              { run(t, "sync_heartbeat_leave") }
+func TestRule091_Heartbeat(t *testing.T)                         { run(t, "sync_heartbeat_leave") }
+func TestRule092_StaticMembers(t *testing.T)                     { run(t, "static") }
+func TestRule093_Leave(t *testing.T)                             { run(t, "sync_heartbeat_leave") }
+func TestRule094_WhoMayCommit(t *testing.T)                      { run(t, "offsets") }
+func TestRule095_WhatIsNotCommittedIsMinusOne(t *testing.T)      { run(t, "offsets") }
+func TestRule096_ToDescribeAGroupThatIsNot(t *testing.T)         { run(t, "admin") }
+func TestRule097_FiltersOfTheList(t *testing.T)                  { run(t, "admin") }
+func TestRule098_ToDeleteGroupsAndOffsets(t *testing.T)          { run(t, "admin") }
+func TestRule099_OffsetsExpire(t *testing.T)                     { run(t, "expiry") }
+func TestC78_CommitsMayGoBackwards(t *testing.T)                 { run(t, "offsets") }
+func TestC81_OneGenerationARebalance(t *testing.T)               { run(t, "rebalance") }
+func TestC84_PendingSyncTimeout(t *testing.T)                    { run(t, "timeouts") }
+func TestC85_AGroupThatWasNotStableRebalancesAgain(t *testing.T) { run(t, "restart") }
+func TestC95_AConsumerWithoutAGroupCommits(t *testing.T)         { run(t, "offsets") }
 
 func (b *bench) duration(c script.Command, name, otherwise string) time.Duration {
 	d, err := time.ParseDuration(c.Opt(name, otherwise))
