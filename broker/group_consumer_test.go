@@ -1,0 +1,90 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"moldau.io/moldau/broker/brokertest"
+)
+
+// Two consumers share a topic, one leaves, the broker restarts, and the other goes on where they were: every record is
+// seen, and after the restart none that was committed comes again. Eager and cooperative rebalances look the same to the
+// broker and different to the members.
+func TestConsumersOfAGroupOutliveARestart(t *testing.T) {
+	for name, balancer := range map[string]kgo.GroupBalancer{
+		"eager": kgo.RangeBalancer(), "cooperative": kgo.CooperativeStickyBalancer(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := brokertest.Start(t, brokertest.Options{Quiet: true})
+			createTopic(b.Dial(), "t", 4)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			client := func(opts ...kgo.Opt) *kgo.Client {
+				cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(b.Addr))...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return cl
+			}
+			member := func() *kgo.Client {
+				return client(kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.Balancers(balancer), kgo.DisableAutoCommit(),
+					kgo.HeartbeatInterval(100*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+			}
+			produce := func(from, to int) {
+				p := client()
+				defer p.Close()
+				for i := from; i < to; i++ {
+					r := &kgo.Record{Topic: "t", Key: fmt.Append(nil, i), Value: fmt.Append(nil, i)}
+					if err := p.ProduceSync(ctx, r).FirstErr(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			seen := map[string]int{}
+			poll := func(c *kgo.Client, until int) {
+				for len(seen) < until {
+					short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+					fs := c.PollFetches(short)
+					cancel()
+					fs.EachRecord(func(r *kgo.Record) { seen[string(r.Value)]++ })
+					if ctx.Err() != nil {
+						t.Fatalf("%d of %d records", len(seen), until)
+					}
+					if fs.NumRecords() == 0 {
+						return
+					}
+					if err := c.CommitUncommittedOffsets(ctx); err != nil {
+						t.Logf("commit: %v", err) // a rebalance came between; the records come again
+					}
+				}
+			}
+			produce(0, 100)
+			one, two := member(), member()
+			for len(seen) < 100 {
+				poll(one, 100)
+				poll(two, 100)
+			}
+			two.Close()
+			poll(one, 101)
+			one.Close()
+
+			b.Restart()
+			produce(100, 150)
+			clear(seen)
+			three := member()
+			defer three.Close()
+			for len(seen) < 50 {
+				poll(three, 50)
+			}
+			for i := 100; i < 150; i++ {
+				if seen[fmt.Sprint(i)] == 0 {
+					t.Errorf("record %d was not seen after the restart", i)
+				}
+			}
+		})
+	}
+}
