@@ -85,51 +85,6 @@ func checkKnown(kind string, keys keySet, own map[string]string) error {
 	return nil
 }
 
-// CheckBroker says whether these may be the dynamic values of one broker (perBroker) or of all. A key that nobody knows is
-// let through: a plug-in may read it. (Kafka's DynamicBrokerConfig.validateConfigs.)
-func CheckBroker(values map[string]string, perBroker bool) error {
-	var readOnly, security, single []string
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		k, known := typedKey(name)
-		if !known {
-			continue
-		}
-		prefixed := k.Name != name
-		switch {
-		case !k.Dynamic() && !prefixed:
-			readOnly = append(readOnly, name)
-		case !prefixed && (strings.HasPrefix(name, "ssl.") && k.Mode == PerBroker):
-			security = append(security, name)
-		case !perBroker && (prefixed && !clusterLevelListener(k.Name) || k.Mode == PerBroker):
-			single = append(single, name)
-		}
-	}
-	switch {
-	case readOnly != nil:
-		return fmt.Errorf("only a restart changes these: %s", strings.Join(readOnly, ", "))
-	case security != nil:
-		return fmt.Errorf("these are changed for one listener at a time, as listener.name.NAME.KEY: %s",
-			strings.Join(security, ", "))
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if k, known := typedKey(name); known {
-			if err := k.Check(values[name]); err != nil {
-				return err
-			}
-		}
-	}
-	if single != nil {
-		return fmt.Errorf("these are changed on one broker at a time, so its id must be given: %s",
-			strings.Join(single, ", "))
-	}
-	return nil
-}
-
-// clusterLevelListener are keys of a listener that may be set for all brokers at once.
-func clusterLevelListener(base string) bool {
-	return base == "max.connections" || base == "max.connection.creation.rate" || base == "num.network.threads"
-}
-
 // The keys of a client metrics subscription (KIP-714).
 const (
 	metricsInterval = "interval.ms"
@@ -149,6 +104,9 @@ func CheckClientMetrics(own map[string]string) error {
 		value := strings.TrimSpace(own[name])
 		switch name {
 		case metricsNames:
+			if slices.Contains(commaAndBlanks.Split(value, -1), "") && value != "" {
+				return &InvalidError{Key: name, Value: value, Allowed: "a comma separated list without empty elements"}
+			}
 		case metricsInterval:
 			n, err := strconv.ParseInt(value, 10, 32)
 			if err != nil {
@@ -182,7 +140,7 @@ func checkClientMatch(value string) error {
 		if !ok || !slices.Contains(clientSelectors, strings.TrimSpace(selector)) {
 			return fmt.Errorf("match: %q is not SELECTOR=PATTERN with one of %s", p, strings.Join(clientSelectors, ", "))
 		}
-		if _, err := regexp.Compile(strings.TrimSpace(pattern)); err != nil {
+		if _, err := regexp.Compile(strings.TrimSpace(pattern)); err != nil || pattern == "" {
 			return fmt.Errorf("match: %q is no regular expression", strings.TrimSpace(pattern))
 		}
 	}

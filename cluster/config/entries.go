@@ -205,22 +205,24 @@ var perMechanism = []string{
 	"connections.max.reauth.ms",
 }
 
+func notNegative(v value) (string, bool) { return "at least 0", v.whole >= 0 }
+
 // dynamicOnly are the keys that cannot be in a server.properties (Kafka's DynamicConfig.Broker).
 var dynamicOnly = map[string]*Key{
 	"leader.replication.throttled.rate": {
-		Name: "leader.replication.throttled.rate", Type: Long, Importance: "MEDIUM", Mode: ClusterWide,
+		Name: "leader.replication.throttled.rate", Type: Long, Importance: "MEDIUM", Mode: ClusterWide, check: notNegative,
 		Default: text("9223372036854775807"),
 		Doc: "Bytes a second that a leader sends to followers on the topic's list of throttled replicas " +
 			"(leader.replication.throttled.replicas).",
 	},
 	"follower.replication.throttled.rate": {
-		Name: "follower.replication.throttled.rate", Type: Long, Importance: "MEDIUM", Mode: ClusterWide,
+		Name: "follower.replication.throttled.rate", Type: Long, Importance: "MEDIUM", Mode: ClusterWide, check: notNegative,
 		Default: text("9223372036854775807"),
 		Doc: "Bytes a second that a follower fetches for replicas on the topic's list of throttled ones " +
 			"(follower.replication.throttled.replicas).",
 	},
 	"replica.alter.log.dirs.io.max.bytes.per.second": {
-		Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Importance: "MEDIUM", Mode: ClusterWide,
+		Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Importance: "MEDIUM", Mode: ClusterWide, check: notNegative,
 		Default: text("9223372036854775807"),
 		Doc:     "Bytes a second at which replicas are moved between the data folders of a broker.",
 	},

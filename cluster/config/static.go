@@ -55,7 +55,11 @@ func NewStatic(layers ...Layer) (*Static, Notes, error) {
 		case !HasEffect(name):
 			notes.NoEffect = append(notes.NoEffect, name)
 		}
-		if err := k.Check(s.given[name]); err != nil {
+		value, err := k.Canonical(s.given[name])
+		if err == nil {
+			err = checkBeyondTable(name, value, s.given)
+		}
+		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", s.origin[name], err))
 		}
 	}

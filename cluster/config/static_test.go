@@ -87,7 +87,7 @@ func TestEveryFaultIsReportedWithKeyValueAndWhatIsAllowed(t *testing.T) {
 		"num.partitions": "0", "log.segment.bytes": "10", "compression.type": "rar", "node.id": "-1",
 		"sasl.oauthbearer.assertion.claim.exp.seconds": "x", "moldau.admin.listen": "anything",
 		"group.min.session.timeout.ms": "9", "group.max.session.timeout.ms": "8",
-		"listener.name.a.num.network.threads": "0",
+		"listener.name.a.num.network.threads": "0", "log.retention.hours": "0",
 	}})
 	if err == nil {
 		t.Fatal("nothing is wrong")
@@ -104,8 +104,8 @@ func TestEveryFaultIsReportedWithKeyValueAndWhatIsAllowed(t *testing.T) {
 			t.Errorf("not said: %s\nbut: %v", want, err)
 		}
 	}
-	if n := strings.Count(err.Error(), "\n") + 1; n != 7 {
-		t.Errorf("%d faults, want 7:\n%v", n, err)
+	if n := strings.Count(err.Error(), "\n") + 1; n != 8 {
+		t.Errorf("%d faults, want 8:\n%v", n, err)
 	}
 }
 

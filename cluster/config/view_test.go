@@ -232,6 +232,21 @@ func TestCheckBroker(t *testing.T) {
 	f(true, "listener.name.plaintext.ssl.keystore.type", "JKS", "")
 	f(false, "listener.name.plaintext.ssl.keystore.type", "JKS", "its id must be given")
 	f(false, "leader.replication.throttled.rate", "10", "")
+	f(false, "leader.replication.throttled.rate", "-1", "at least 0")
+	f(true, "listeners", "PLAINTEXT://:9", "changed by a restart")
+	f(true, "listener.security.protocol.map", "A:PLAINTEXT", "changed by a restart")
+	f(false, "metric.reporters", "com.example.Reporter", "no Java classes")
+	f(false, "metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "")
+	f(true, "principal.builder.class", "com.example.Builder", "no Java classes")
+	f(false, "max.connections", "0", "at least 1")
+	f(true, "listener.name.plaintext.max.connections", "0", "at least 1")
+	f(false, "max.connections.per.ip", "0", "lets hosts in")
+	f(false, "max.connections.per.ip.overrides", "a:5, b:6", "")
+	f(false, "max.connections.per.ip.overrides", "a", "HOST:NUMBER")
+	f(false, "log.retention.ms", "0", "-1 for no limit")
+	f(false, "log.roll.ms", "0", "at least 1")
+	f(false, "log.roll.jitter.ms", "-1", "at least 0")
+	f(false, "log.cleaner.dedupe.buffer.size", "1048576", "more than 1048576")
 }
 
 func TestCheckGroup(t *testing.T) {

@@ -238,7 +238,7 @@ func scriptListConfigResources(s *session) {
 	own := func(r kmsg.Response) {
 		resp := r.(*kmsg.ListConfigResourcesResponse)
 		resp.ConfigResources = without(resp.ConfigResources, func(c kmsg.ListConfigResourcesResponseConfigResource) bool {
-			return kmsg.ConfigResourceType(c.Type) == resourceTopic && c.Name != topic || c.Type == 32
+			return kmsg.ConfigResourceType(c.Type) == resourceTopic && c.Name != topic || c.Type == 32 || c.Type == 16
 		})
 	}
 	s.each(74, func(v int16) {

@@ -50,7 +50,7 @@ func TestAnswersAreKafkas(t *testing.T) {
 	}
 	versions := announced(t, kafka)
 	announcedIsSubset(t, kafka, other)
-	for _, group := range [][]script{protocolScripts, topicScripts, adminScripts, configScripts, produceScripts, fetchScripts, offsetScripts,
+	for _, group := range [][]script{protocolScripts, topicScripts, adminScripts, configScripts, configKindScripts, produceScripts, fetchScripts, offsetScripts,
 		groupScripts, commitScripts} {
 		for _, sc := range group {
 			t.Run(sc.name, func(t *testing.T) {
