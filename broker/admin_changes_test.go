@@ -190,7 +190,7 @@ func TestRule109_TooManyPartitionsInOneRequest(t *testing.T) {
 
 func TestC26_ATimeoutIsAnsweredTopicByTopic(t *testing.T) {
 	w := newConfigWire(t, nil)
-	for timeout, code := range map[int32]protocol.Code{0: protocol.None, 1 << 30: protocol.None, -1: protocol.RequestTimedOut} {
+	for timeout, code := range map[int32]protocol.Code{1 << 30: protocol.None, 0: protocol.RequestTimedOut, -1: protocol.RequestTimedOut} {
 		req := creation(false, wish(fmt.Sprint("a", timeout), 1, 1), wish(fmt.Sprint("b", timeout), 1, 1))
 		req.TimeoutMillis = timeout
 		for _, rt := range w.ask(7, req).(*kmsg.CreateTopicsResponse).Topics {

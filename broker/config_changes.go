@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -39,7 +40,7 @@ func (b *Broker) alterConfigs(r *request, changes []configChange, replace, valid
 	if len(cmd.Resources) == 0 {
 		return
 	}
-	ctx, cancel := adminContext(r, 0)
+	ctx, cancel := context.WithTimeout(r.ctx, defaultTimeout)
 	defer cancel()
 	reply, err := b.propose(ctx, cmd)
 	for i := range changes {

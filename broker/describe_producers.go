@@ -3,6 +3,7 @@ package broker
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"moldau.io/moldau/cluster/meta"
 	"moldau.io/moldau/protocol"
 )
 
@@ -17,9 +18,16 @@ func handleDescribeProducers(b *Broker, r *request) {
 		for _, number := range t.Partitions {
 			rp := kmsg.NewDescribeProducersResponseTopicPartition()
 			rp.Partition = number
-			p, err := b.partitions.leader(protocol.TopicPartition{Topic: t.Topic, Partition: number})
+			err := meta.CheckTopicName(t.Topic)
+			var p *Partition
+			if err == nil {
+				p, err = b.partitions.leader(protocol.TopicPartition{Topic: t.Topic, Partition: number})
+			}
 			if err != nil {
 				rp.ErrorCode = int16(protocol.CodeOf(err))
+				if b.image().Topic(t.Topic) == nil {
+					rp.ErrorMessage = errorText(err) // what is wrong with a topic is explained, a partition is not
+				}
 			} else {
 				for _, a := range p.log.Producers() {
 					rp.ActiveProducers = append(rp.ActiveProducers, kmsg.DescribeProducersResponseTopicPartitionActiveProducer{

@@ -219,6 +219,7 @@ func (f *fetch) readAll() (got int64, enough bool) {
 		p, code := f.find(part)
 		if code != protocol.None {
 			res.Code = code // no reason to hurry, as in Kafka
+			res.Aborted = noneAborted
 			continue
 		}
 		valid = true
@@ -309,16 +310,33 @@ func (f *fetch) read(p *Partition, part *sessionPart, res *protocol.FetchResult,
 	if err != nil {
 		return err
 	}
-	st.bytes = slice.Len()
-	if st.bytes == 0 {
-		slice.Release()
-		return nil
+	whole, err := minOne, error(nil)
+	if !minOne {
+		whole, err = firstIsWhole(slice)
 	}
+	if err != nil || !whole {
+		slice.Release()
+		return err
+	}
+	st.bytes = slice.Len()
 	res.Records = slice
 	if f.req.IsolationLevel != readUncommitted {
 		res.Aborted, err = abortedIn(p, part.offset, st.limit, slice)
 	}
 	return err
+}
+
+// firstIsWhole says whether a slice holds all of its first batch. One that does not is not sent: clients of these versions
+// get the first batch of the answer whole, so that they need no fragment to see that they must ask for more.
+func firstIsWhole(s storage.Slice) (bool, error) {
+	var head [12]byte
+	if s.Len() < int64(len(head)) {
+		return false, nil
+	}
+	if _, err := s.ReadAt(head[:], 0); err != nil && err != io.EOF {
+		return false, err
+	}
+	return int64(binary.BigEndian.Uint32(head[8:]))+int64(len(head)) <= s.Len(), nil
 }
 
 // noneAborted is sent to a read_committed consumer as an empty list; read_uncommitted gets null.

@@ -118,9 +118,9 @@ func TestRule060_C53_SizeLimitsAreSoftForTheFirstBatch(t *testing.T) {
 		{0, 0, [2]int{batchBytes, 0}},
 		{1, 1 << 20, [2]int{batchBytes, 0}},
 		{1 << 20, 0, [2]int{batchBytes, 0}},
-		{1 << 20, 1, [2]int{batchBytes, 1}}, // hard after the first: a fragment
+		{1 << 20, 1, [2]int{batchBytes, 0}}, // hard after the first; a fragment needs a whole batch before it
 		{1 << 20, int32(batchBytes) + 100, [2]int{batchBytes + 100, batchBytes + 100}},
-		{int32(5*batchBytes) + 200, 1 << 20, [2]int{5 * batchBytes, 200}},
+		{int32(5*batchBytes) + 200, 1 << 20, [2]int{5 * batchBytes, 0}},
 		{1 << 20, 1 << 20, [2]int{5 * batchBytes, 5 * batchBytes}},
 	} {
 		if got := sizes(c.maxBytes, c.partitionMax); got != c.want {

@@ -48,10 +48,15 @@ func handleListOffsets(b *Broker, r *request) {
 			p := &t.Partitions[i]
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition, rp.Offset, rp.Timestamp, rp.LeaderEpoch = p.Partition, -1, -1, -1
+			tp := protocol.TopicPartition{Topic: t.Topic, Partition: p.Partition}
 			var err error
-			if seen[protocol.TopicPartition{Topic: t.Topic, Partition: p.Partition}] > 1 {
-				err = protocol.InvalidRequest // the same partition twice (rule 76)
-			} else {
+			switch times := seen[tp]; {
+			case times == 0:
+				continue // answered already
+			case times > 1:
+				seen[tp] = 0
+				err = protocol.InvalidRequest // the same partition more than once, answered once (rule 76)
+			default:
 				err = b.listOffset(req, t.Topic, p, &rp)
 			}
 			rp.ErrorCode = int16(b.readCode(err, t.Topic, p.Partition))
@@ -84,6 +89,9 @@ func (b *Broker) listOffset(req *kmsg.ListOffsetsRequest, topic string, asked *k
 	p, err := b.partitions.leader(protocol.TopicPartition{Topic: topic, Partition: asked.Partition})
 	if err != nil {
 		return err
+	}
+	if asked.CurrentLeaderEpoch < -1 {
+		return protocol.FencedLeaderEpoch // only -1 means that it is not to be compared, unlike in Fetch
 	}
 	if err := p.fence(protocol.Epoch(asked.CurrentLeaderEpoch)); err != nil {
 		return err

@@ -205,6 +205,9 @@ func (pr *produce) refuseTransactions() bool {
 func (pr *produce) appendOne(part *producePart, res *protocol.ProduceResult) error {
 	raw, err := batch.One(part.records, pr.r.version())
 	if err != nil {
+		if protocol.CodeOf(err) == protocol.CorruptMessage {
+			res.Message = err.Error() // bytes that are no batch at all are explained, unlike a wrong checksum
+		}
 		return err
 	}
 	if acks := pr.req.Acks; acks != acksNone && acks != acksLeader && acks != acksAll {

@@ -92,6 +92,9 @@ func brokerIDs(ids []protocol.BrokerID) []int32 {
 // propose has the controller decide cmd, and returns when this broker serves what has changed: a client that is told of a
 // new topic can write to it at once.
 func (b *Broker) propose(ctx context.Context, cmd meta.Command) (meta.Reply, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // too late before it has begun: nothing is changed
+	}
 	reply, err := b.node.Propose(ctx, cmd)
 	if err != nil {
 		return nil, err
@@ -99,17 +102,13 @@ func (b *Broker) propose(ctx context.Context, cmd meta.Command) (meta.Reply, err
 	return reply, b.awaitImage(ctx, b.node.Image().Offset())
 }
 
-// defaultTimeout stands in for the timeout of an admin request that gives zero.
+// defaultTimeout is for admin requests whose protocol has no timeout.
 const defaultTimeout = 30 * time.Second
 
-// adminContext ends when the client of r has gone, or has waited for as long as it wanted to. A timeout of less than
-// nothing has passed already; one of nothing leaves it to the broker.
+// adminContext ends when the client of r has gone, or has waited for as long as it wanted to. A timeout of 0 or less is
+// over before anything is done, as in Kafka's controller.
 func adminContext(r *request, timeoutMillis int32) (context.Context, context.CancelFunc) {
-	timeout := time.Duration(timeoutMillis) * time.Millisecond
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
-	return context.WithTimeout(r.ctx, timeout)
+	return context.WithTimeout(r.ctx, max(0, time.Duration(timeoutMillis)*time.Millisecond))
 }
 
 // adminError is the error of propose as the client is told it: what the controller refused with, or that the time was up.

@@ -42,6 +42,12 @@ func scriptCreatePartitions(s *session) {
 		s.ask("validate only", only)
 		send("more", morePartitions(name, 3))
 		s.idOf(name, 3)
+		for _, timeout := range []int32{0, -1} {
+			late := kmsg.NewPtrCreatePartitionsRequest()
+			late.Version, late.TimeoutMillis = v, timeout
+			late.Topics = append(late.Topics, morePartitions(s.name("none"), 5))
+			s.ask("timeout", late)
+		}
 		send("the same", morePartitions(name, 3))
 		send("fewer", morePartitions(name, 1))
 		send("0", morePartitions(name, 0))
@@ -80,7 +86,9 @@ func scriptDescribeTopicPartitions(s *session) {
 	s.ask("one", describe(2000, nil, a))
 	s.ask("out of order", describe(2000, nil, c, a, b))
 	s.ask("twice", describe(2000, nil, a, a))
-	s.ask("unknown and bad", describe(2000, nil, s.name("none"), a, "bad name", ""))
+	s.ask("unknown", describe(2000, nil, s.name("none"), a))
+	s.ask("bad name", describe(2000, nil, a, "bad name"))
+	s.ask("empty name", describe(2000, nil, a, ""))
 	for _, limit := range []int32{1, 2, 3, 4, 5, 6, 0, -1} {
 		s.ask("limit", describe(limit, nil, a, b, c))
 	}

@@ -33,9 +33,12 @@ func scriptFetchVersions(s *session) {
 		s.ask("unknown partition", fetch(v, name, id, 2, 0))
 		s.ask("negative partition", fetch(v, name, id, -1, 0))
 		both := fetch(v, name, id, 0, 0)
-		both.Topics[0].Partitions = append(both.Topics[0].Partitions, fetchPartition(1, 0), fetchPartition(7, 0))
+		both.Topics[0].Partitions = append(both.Topics[0].Partitions, fetchPartition(1, 0))
 		both.Topics = append(both.Topics, fetch(v, s.name("none"), [16]byte{9}, 0, 0).Topics...)
-		s.ask("good and bad", both)
+		s.ask("two and an unknown topic", both)
+		both.Topics = both.Topics[:1]
+		both.Topics[0].Partitions = append(both.Topics[0].Partitions, fetchPartition(7, 0))
+		s.ask("two and an unknown partition", both)
 		none := fetch(v, name, id, 0, 0)
 		none.Topics = nil
 		s.ask("no topics", none)
@@ -70,7 +73,13 @@ func scriptFetchLimits(s *session) {
 	}
 	size := len(simple(5).bytes())
 	for _, v := range []int16{4, 11, 12, 17, 18} {
-		for _, limit := range []int{0, 1, size - 1, size, size + 30, 2 * size, 3*size + 70, -1} {
+		negative := fetch(v, name, id, 0, 6)
+		negative.Topics[0].Partitions[0].PartitionMaxBytes = -1
+		s.ask("negative partition limit", negative)
+		negative = fetch(v, name, id, 0, 6)
+		negative.MaxBytes = -1
+		s.ask("negative limit", negative)
+		for _, limit := range []int{0, 1, size - 1, size, size + 30, 2 * size, 3*size + 70} {
 			one := fetch(v, name, id, 0, 6)
 			one.Topics[0].Partitions[0].PartitionMaxBytes = int32(limit)
 			s.ask("partition limit", one)

@@ -152,6 +152,8 @@ func (s *session) keysOf(v reflect.Value) []string {
 			keys[i] = "null"
 		case f.Kind() == reflect.Array:
 			keys[i] = s.id(f)
+		case f.Kind() == reflect.String && f.Len() == 0 && v.Index(i).FieldByName("TopicID").IsValid():
+			keys[i] = s.id(v.Index(i).FieldByName("TopicID")) // of a version that has no names
 		case f.Kind() == reflect.String:
 			keys[i] = strconv.Quote(s.mask(f.String()))
 		default:
@@ -245,7 +247,7 @@ func (s *session) batches(b []byte) []string {
 			crc = "BAD CRC"
 		}
 		pid := strconv.FormatInt(h.ProducerID, 10)
-		if h.ProducerID > 0 && h.ProducerID < 100_000 {
+		if isGiven(h.ProducerID) {
 			pid = s.names.of("producer", pid)
 		}
 		out = append(out, fmt.Sprintf("base %d epoch %d magic %d attributes %#x last %d first time %s max time %s producer %s/%d/%d count %d %s records %x",

@@ -21,7 +21,7 @@ var maskTable = []mask{
 	{regexp.MustCompile(`^(Metadata|DescribeCluster) Brokers.*\.(Host|Port)$|^FindCoordinator (.*\.)?(Host|Port)$|^Fetch Brokers.*\.(Host|Port)$`), address},
 	{regexp.MustCompile(`^ApiVersions FinalizedFeaturesEpoch$`), positive},
 	{regexp.MustCompile(`^DescribeLogDirs .*\.(TotalBytes|UsableBytes)$`), positive},
-	{regexp.MustCompile(`ProducerID$`), placeholder("producer")},
+	{regexp.MustCompile(`ProducerID$`), producer},
 	{regexp.MustCompile(`^Fetch SessionID$`), placeholder("session")},
 }
 
@@ -64,6 +64,16 @@ func positive(_ *session, v reflect.Value) string {
 		return "<positive>"
 	}
 	return fmt.Sprint(v.Int())
+}
+
+// isGiven says whether a producer id was given out by a broker: those that scripts make up are large.
+func isGiven(id int64) bool { return id >= 0 && id < 100_000 }
+
+func producer(s *session, v reflect.Value) string {
+	if !isGiven(v.Int()) {
+		return fmt.Sprint(v.Int())
+	}
+	return s.names.of("producer", fmt.Sprint(v.Int()))
 }
 
 // placeholder names ids in the order in which they are first seen; 0 and below are kept.

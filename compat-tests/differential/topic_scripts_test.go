@@ -154,6 +154,11 @@ func scriptDeleteTopics(s *session) {
 		s.gone(name)
 		s.ask("again", deleteTopics(v, name))
 		s.ask("none", deleteTopics(v))
+		late := deleteTopics(v, s.name("unknown"))
+		late.TimeoutMillis = -1
+		s.ask("negative timeout", late)
+		late.TimeoutMillis = 0
+		s.ask("no timeout", late)
 		twice, _ := s.topic("twice"+tag, 1)
 		s.ask("twice in one request", deleteTopics(v, twice, twice))
 		again, id2 := s.topic("del"+tag, 1)
