@@ -88,9 +88,15 @@ var readyForm = regexp.MustCompile(`^ready node=(\d+) cluster=([A-Za-z0-9_-]{22}
 // start runs serve on free ports and waits until it is ready.
 func start(t *testing.T, dir string, env []string, args ...string) *served {
 	t.Helper()
-	cmd := exec.Command(program, append([]string{
-		"serve", "--data", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+	return startWith(t, env, append([]string{
+		"--data", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
 	}, args...)...)
+}
+
+// startWith runs serve with these flags alone and waits until it is ready.
+func startWith(t *testing.T, env []string, args ...string) *served {
+	t.Helper()
+	cmd := exec.Command(program, append([]string{"serve"}, args...)...)
 	cmd.Env = append(cleanEnv(), env...)
 	cmd.Dir = t.TempDir()
 	pipe, err := cmd.StderrPipe()

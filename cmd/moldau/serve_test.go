@@ -203,6 +203,39 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// TestEnvironmentOfAnOfficialComposeFile starts from the variables of the apache/kafka image's single-node example alone.
+func TestEnvironmentOfAnOfficialComposeFile(t *testing.T) {
+	dir := t.TempDir()
+	s := startWith(t, []string{
+		"KAFKA_NODE_ID=1",
+		"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT",
+		"KAFKA_ADVERTISED_LISTENERS=PLAINTEXT_HOST://localhost:9092,PLAINTEXT://127.0.0.1:1",
+		"KAFKA_PROCESS_ROLES=broker,controller",
+		"KAFKA_CONTROLLER_QUORUM_VOTERS=1@broker:29093",
+		"KAFKA_LISTENERS=CONTROLLER://:29093,PLAINTEXT_HOST://127.0.0.1:0,PLAINTEXT://127.0.0.1:0",
+		"KAFKA_INTER_BROKER_LISTENER_NAME=PLAINTEXT",
+		"KAFKA_CONTROLLER_LISTENER_NAMES=CONTROLLER",
+		"CLUSTER_ID=4L6g3nShT-eMCtK--X86sw",
+		"KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR=1",
+		"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS=0",
+		"KAFKA_TRANSACTION_STATE_LOG_MIN_ISR=1",
+		"KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR=1",
+		"KAFKA_LOG_DIRS=" + dir,
+		"KAFKA_HEAP_OPTS=-Xmx1G",
+		"MOLDAU_ADMIN_LISTEN=127.0.0.1:0",
+	})
+	if s.cluster != "4L6g3nShT-eMCtK--X86sw" || strings.Count(s.kafka, ",") != 1 {
+		t.Errorf("cluster %s, listeners %s", s.cluster, s.kafka)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "meta.properties")); err != nil {
+		t.Error(err)
+	}
+	s.await("advertised=127.0.0.1:1 ") // it cannot be reached, and that is said
+	if said := strings.Join(s.seen, "\n"); strings.Contains(said, "unknown to Kafka") {
+		t.Errorf("it said\n%s", said)
+	}
+}
+
 func TestAdvertisedAddressThatLeadsNowhereIsNamed(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
