@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"moldau.io/moldau/cluster/config"
@@ -29,7 +30,7 @@ func newLimits(st *config.Static) limits {
 		frameBytes:     int(st.Int("socket.request.max.bytes")),
 		requestBytes:   st.Int("queued.max.request.bytes"),
 		idle:           max(0, st.Millis("connections.max.idle.ms")),
-		connections:    int(st.Int("max.connections")),
+		connections:    connectionsMax(st.Int("max.connections")),
 		connectionsIP:  int(st.Int("max.connections.per.ip")),
 		connectionRate: int(st.Int("max.connection.creation.rate")),
 	}
@@ -44,9 +45,22 @@ func newLimits(st *config.Static) limits {
 func (s *server) relimit(v config.View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lim.connections = int(v.BrokerInt("max.connections"))
+	s.lim.connections = connectionsMax(v.BrokerInt("max.connections"))
 	s.lim.connectionsIP = int(v.BrokerInt("max.connections.per.ip"))
 	s.lim.connectionRate = int(v.BrokerInt("max.connection.creation.rate"))
+}
+
+// descriptorsKept is how many file descriptors are not given to connections: twice what the store keeps open.
+const descriptorsKept = 4096
+
+// connectionsMax is max.connections, or what the process's file descriptors allow if that is less: without any left, no
+// log file could be opened either.
+func connectionsMax(configured int64) int {
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) == nil && files.Cur < math.MaxInt32 {
+		configured = min(configured, max(int64(files.Cur)/4, int64(files.Cur)-descriptorsKept))
+	}
+	return int(configured)
 }
 
 // memoryLimit is how many bytes this process may use: what the Go runtime was told, what the control group allows, or what
