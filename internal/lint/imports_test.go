@@ -58,7 +58,7 @@ func TestImportsGoTheRightWay(t *testing.T) {
 		for _, imp := range s.imports {
 			ours, ok := strings.CutPrefix(imp, module+"/")
 			if ok && ours != s.pkg && !mayImport(s.pkg, ours) {
-				t.Errorf("%s imports %s, which LAYOUT of %s does not allow (internal/lint/imports_test.go)", s.path, ours, s.pkg)
+				t.Errorf("%s imports %s, which %s may not (see directions in internal/lint/imports_test.go)", s.path, ours, s.pkg)
 			}
 		}
 	}
