@@ -162,10 +162,12 @@ func (l *Log) AssignEpoch(e protocol.Epoch) error {
 }
 
 func (l *Log) assign(e protocol.Epoch, start protocol.Offset) {
-	if h, changed := l.epochs.Load().Assign(e, start); changed {
-		l.epochs.Store(&h)
-		l.w.epochsDirty = true
+	if e <= l.epochs.Load().Latest() { // nearly always
+		return
 	}
+	h, _ := l.epochs.Load().Assign(e, start)
+	l.epochs.Store(&h)
+	l.w.epochsDirty = true
 }
 
 func (l *Log) active() *segment.Segment {

@@ -6,7 +6,7 @@ const (
 	// scanBytes is how much of a log file is read at a time when looking for a batch. It covers an index interval.
 	scanBytes = 8 << 10
 	// copyBytes is how much of a log file is copied to a connection at a time.
-	copyBytes = 256 << 10
+	copyBytes = 128 << 10
 )
 
 // bufferPool hands out buffers of one size. Pointers go in and out, because putting a slice would allocate.

@@ -126,6 +126,17 @@ func (s Slice) WriteTo(w io.Writer) (int64, error) {
 	return s.r.copyTo(w)
 }
 
+// Sendfile sends the slice by sendfile(2) whatever its size, where the file is a real one.
+func (s Slice) Sendfile(conn syscall.Conn) (int64, error) {
+	if s.r == nil {
+		return 0, nil
+	}
+	if file, ok := s.r.f.(interface{ OSFile() *os.File }); ok {
+		return s.r.sendTo(conn, file.OSFile())
+	}
+	return 0, errors.ErrUnsupported
+}
+
 // copyTo sends the range through a buffer.
 func (r *run) copyTo(w io.Writer) (sent int64, err error) {
 	buf := r.h.d.copies.get()
