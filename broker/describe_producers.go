@@ -26,7 +26,8 @@ func handleDescribeProducers(b *Broker, r *request) {
 			if err != nil {
 				rp.ErrorCode = int16(protocol.CodeOf(err))
 				if b.image().Topic(t.Topic) == nil {
-					rp.ErrorMessage = errorText(err) // what is wrong with a topic is explained, a partition is not
+					text := protocol.CodeOf(err).Message() // a topic that is not there is explained, a partition is not
+					rp.ErrorMessage = &text
 				}
 			} else {
 				for _, a := range p.log.Producers() {
