@@ -101,10 +101,7 @@ func (s *shard) run(ctx context.Context) {
 		if time.Since(began) > reloadDelayUp {
 			delay = reloadDelay
 		}
-		select {
-		case <-time.After(delay):
-		case <-ctx.Done():
-		}
+		s.refuseFor(ctx, delay)
 		delay = min(2*delay, reloadDelayUp)
 	}
 }
@@ -320,6 +317,22 @@ func (s *shard) failAll(code protocol.Code) {
 	clear(s.tickets)
 	s.waiting, s.open, s.opened = nil, group.Effects{}, 0
 	s.count.Store(nil)
+}
+
+// refuseFor refuses what is asked meanwhile.
+func (s *shard) refuseFor(ctx context.Context, d time.Duration) {
+	over := time.NewTimer(d)
+	defer over.Stop()
+	for {
+		select {
+		case c := <-s.calls:
+			c.reply(c.req.Refuse(protocol.NotCoordinator))
+		case <-over.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // refuseQueued answers calls that came too late.

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -21,6 +22,7 @@ type memLog struct {
 	held    bool            // nothing is committed any more
 	high    protocol.Offset // while held
 	refuse  error
+	broken  error // of reads
 	appends int
 	notify  chan struct{}
 }
@@ -67,6 +69,9 @@ func (l *memLog) Bounds() (start, end protocol.Offset) {
 func (l *memLog) Read(from protocol.Offset, buf []byte) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.broken != nil {
+		return nil, l.broken
+	}
 	buf = buf[:0]
 	for _, b := range l.batches {
 		if b.LastOffset() < from {
@@ -97,6 +102,13 @@ func (l *memLog) let() {
 func (l *memLog) refuseWith(err error) {
 	l.mu.Lock()
 	l.refuse = err
+	l.mu.Unlock()
+}
+
+// damage makes reads fail, or not.
+func (l *memLog) damage(err error) {
+	l.mu.Lock()
+	l.broken = err
 	l.mu.Unlock()
 }
 
@@ -223,8 +235,43 @@ func TestBrokenLogReloadsTheMachine(t *testing.T) {
 		t.Errorf("commit to a broken log: %v", r.Partitions[0].Code)
 	}
 	log.refuseWith(nil)
+	loaded(t, g)
 	if at := offsetOf(t, g, "g"); at != 1 {
 		t.Errorf("offset %d after the reload", at)
+	}
+}
+
+// loaded waits until groups are answered.
+func loaded(t *testing.T, g *Groups) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; {
+		r := ask[*group.FetchResult](t, g, &group.FetchOffsets{Group: "g", All: true})
+		if r.Code == protocol.None {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still %v", r.Code)
+		}
+	}
+}
+
+// Who asks a coordinator that cannot read its log is told so, and does not wait.
+func TestUnreadableLogRefuses(t *testing.T) {
+	log := newMemLog()
+	if _, err := log.Append(encodeBatch(batch.BuilderOptions{}, record("g", 7))); err != nil {
+		t.Fatal(err)
+	}
+	log.damage(errors.New("disk"))
+	g := testGroups(t, log)
+	for range 3 {
+		if r := ask[*group.FetchResult](t, g, &group.FetchOffsets{Group: "g", All: true}); r.Code != protocol.NotCoordinator {
+			t.Errorf("%v", r.Code)
+		}
+	}
+	log.damage(nil)
+	loaded(t, g)
+	if at := offsetOf(t, g, "g"); at != 7 {
+		t.Errorf("offset %d after the log came back", at)
 	}
 }
 

@@ -29,6 +29,7 @@ type alarm struct {
 func (as *alarms) set(a *alarm, at time.Time) {
 	a.at = at
 	if a.queued.IsZero() || at.Before(a.queued) {
+		as.shrink()
 		a.queued = at
 		heap.Push(as, entry{at: at, a: a})
 	}
@@ -43,7 +44,34 @@ type entry struct {
 }
 
 // alarms is a heap of entries; an entry whose alarm has been moved is put right when it comes to the top.
-type alarms struct{ h []entry }
+type alarms struct {
+	h    []entry
+	full int // length at which the heap is looked through for entries that count no more
+}
+
+const alarmsMin = 1024
+
+// shrink drops entries of alarms that are off, before they come to the top: members that came and went would otherwise be
+// remembered for as long as their sessions would have been.
+func (as *alarms) shrink() {
+	if len(as.h) < max(as.full, alarmsMin) {
+		return
+	}
+	kept := as.h[:0]
+	for _, e := range as.h {
+		switch {
+		case !e.at.Equal(e.a.queued):
+		case e.a.at.IsZero():
+			e.a.queued = time.Time{}
+		default:
+			kept = append(kept, e)
+		}
+	}
+	clear(as.h[len(kept):])
+	as.h = kept
+	heap.Init(as)
+	as.full = 2 * len(as.h)
+}
 
 // due takes out one alarm that must ring. It is off afterwards.
 func (as *alarms) due(now time.Time) (*alarm, bool) {
@@ -56,7 +84,7 @@ func (as *alarms) due(now time.Time) (*alarm, bool) {
 		a.queued = time.Time{}
 		switch {
 		case a.at.IsZero():
-		case a.at.After(now):
+		case a.at.After(e.at): // moved; it takes its place among the others again
 			as.set(a, a.at)
 		default:
 			a.off()

@@ -179,7 +179,11 @@ func (m *Machine) replyStable(t Ticket, resp Response) {
 
 func (m *Machine) record(r Record) { m.eff.Records = append(m.eff.Records, r) }
 
+// reasonBytesMax bounds what is said of a reason; ids of members and what clients say may be long.
+const reasonBytesMax = 500
+
 func (m *Machine) event(g *group, what, reason string) {
+	reason = reason[:min(len(reason), reasonBytesMax)]
 	m.eff.Events = append(m.eff.Events, Event{
 		Group: g.id, What: what, Generation: g.generation, Members: len(g.members), Reason: reason,
 	})
