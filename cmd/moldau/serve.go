@@ -105,6 +105,9 @@ func (sv *server) sayNotes() {
 	if keys := sv.s.notes.NoEffect; len(keys) > 0 {
 		sv.log.Info("accepted, but has no effect here", "keys", strings.Join(keys, ","))
 	}
+	if sv.s.static.Origin("moldau.cluster.listen") != "" {
+		sv.log.Info("a cluster of one broker opens no cluster address", "key", "moldau.cluster.listen")
+	}
 	if keys := sv.s.notes.Unknown; len(keys) > 0 {
 		sv.log.Warn("unknown to Kafka and to moldau", "keys", strings.Join(keys, ","))
 	}
