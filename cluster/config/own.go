@@ -10,13 +10,27 @@ func Own(name string) (*Key, bool) {
 
 func text(s string) *string { return &s }
 
+func address(v value) (string, bool) {
+	const allowed = "host:port, with a port from 0 to 65535"
+	if v.text == "" || strings.Contains(v.text, "://") {
+		return allowed, false
+	}
+	_, err := ParseListeners(v.text, map[string]string{"PLAINTEXT": "PLAINTEXT"})
+	return allowed, err == nil
+}
+
+func addressOrNone(v value) (string, bool) {
+	allowed, ok := address(v)
+	return allowed + ", or empty for none", ok || v.text == ""
+}
+
 var ownKeys = map[string]*Key{
 	"moldau.admin.listen": {
-		Name: "moldau.admin.listen", Type: String, Default: text("127.0.0.1:9644"), Importance: "MEDIUM",
+		Name: "moldau.admin.listen", Type: String, Default: text("127.0.0.1:9644"), Importance: "MEDIUM", check: addressOrNone,
 		Doc: "Address of the HTTP listener for metrics, health and the console; the flag --admin-listen.",
 	},
 	"moldau.cluster.listen": {
-		Name: "moldau.cluster.listen", Type: String, Default: text("127.0.0.1:9190"), Importance: "MEDIUM",
+		Name: "moldau.cluster.listen", Type: String, Default: text("127.0.0.1:9190"), Importance: "MEDIUM", check: address,
 		Doc: "Address for gossip and the metadata quorum; the flag --cluster-listen.",
 	},
 }
