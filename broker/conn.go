@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -102,7 +103,7 @@ func (c *conn) serve() {
 			return
 		}
 		if !c.accept(frame) {
-			c.drain()
+			c.drain(drainTime)
 			return
 		}
 	}
@@ -288,15 +289,19 @@ func (c *conn) waitForRoom() bool {
 
 // ended deals with the end of reading: the client is gone, sent something that is no frame, or is idle for too long.
 func (c *conn) ended(err error) {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+	switch {
+	case errors.Is(err, io.EOF):
 		// Requests that were read are answered if that can be done at once: a client may close its sending half first.
-		c.drain()
+		c.drain(drainTime)
+		return
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.drain(stopTime) // the broker stops: see finish
 		return
 	}
 	var bad *frameError
 	if errors.As(err, &bad) {
 		c.refuse(err)
-		c.drain()
+		c.drain(drainTime)
 		return
 	}
 	c.b.log.Debug("a connection broke", "address", c.remote, "err", err)
@@ -317,15 +322,23 @@ func (c *conn) refuse(err error) {
 	c.flush()
 }
 
-// drainMax is how long a connection that is read no more waits for the answers still due.
-const drainMax = 2 * time.Second
+const (
+	// drainTime is how long a connection that is read no more waits for the answers still due.
+	drainTime = 2 * time.Second
+	// stopTime is the same where the broker stops.
+	stopTime = 500 * time.Millisecond
+)
 
-// drain waits until all that was read is answered, the connection is closed, or drainMax is over.
-func (c *conn) drain() {
+// finish has the connection end as soon as what was read is answered: a batch that was appended is acknowledged even if
+// the broker is told to stop in that moment.
+func (c *conn) finish() { _ = c.nc.SetReadDeadline(time.Unix(1, 0)) }
+
+// drain waits until all that was read is answered, the connection is closed, or the time is over.
+func (c *conn) drain(limit time.Duration) {
 	c.mu.Lock()
 	c.mu.draining = true
 	c.mu.Unlock()
-	deadline := time.NewTimer(drainMax)
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	for {
 		c.flush()

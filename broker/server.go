@@ -181,15 +181,21 @@ func (s *server) snapshot() []*conn {
 	return all
 }
 
-// stop closes every connection and waits until none is left.
+// stop ends every connection and waits until none is left.
 func (s *server) stop() {
 	s.mu.Lock()
 	s.mu.closing = true
 	s.mu.Unlock()
 	for _, c := range s.snapshot() {
-		c.close()
+		c.finish()
 	}
+	late := time.AfterFunc(2*stopTime, func() { // whoever is stuck in a handler or does not take its answers
+		for _, c := range s.snapshot() {
+			c.close()
+		}
+	})
 	s.conns.Wait()
+	late.Stop()
 }
 
 // sweep closes connections that are idle, stuck in the middle of a frame, or do not take their answers. One goroutine looks
