@@ -347,6 +347,7 @@ func newTopicDelete(w world, c *cluster) *cobra.Command {
 					failed = append(failed, brokerError("delete topic "+a.Topic, a.Err, a.ErrMessage))
 				}
 			}
+			slices.Sort(gone) // kadm sorts by id
 			if *out == outputJSON {
 				failed = append(failed, printJSON(w.stdout, map[string][]string{"deleted": gone}))
 			} else {
