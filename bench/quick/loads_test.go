@@ -99,7 +99,7 @@ func consume(ctx context.Context, addr, topic string, total int64) error {
 		return err
 	}
 	defer cl.Close()
-	for got := int64(0); got < total; {
+	for got := int64(0); got < total/recordBytes*recordBytes; {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
 			return err
