@@ -2,6 +2,7 @@ package broker
 
 import (
 	"path"
+	"path/filepath"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ func handleDescribeLogDirs(b *Broker, r *request) {
 	}
 	for _, dir := range b.store.Dirs() {
 		rd := kmsg.NewDescribeLogDirsResponseDir()
-		rd.Dir = dir.Path
+		rd.Dir = b.absolute(dir.Path)
 		rd.TotalBytes, rd.UsableBytes = b.volume(dir.Path)
 		rd.Topics = b.logsIn(dir, wanted)
 		resp.Dirs = append(resp.Dirs, rd)
@@ -64,6 +65,14 @@ func (b *Broker) logsIn(dir storage.Dir, wanted map[protocol.TopicPartition]bool
 		t.Partitions = append(t.Partitions, rp)
 	}
 	return out
+}
+
+// absolute is a data folder's path as Kafka gives it.
+func (b *Broker) absolute(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil && b.cfg.FS == vfs.OS() {
+		return abs
+	}
+	return dir
 }
 
 // volume is the size of the volume that a folder lies on, and what is free of it, in bytes; -1 where that cannot be known.

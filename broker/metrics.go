@@ -36,6 +36,8 @@ type metrics struct {
 	closedIdle, closedSlow counter
 	closedReader           counter
 
+	errorFields errorFields
+
 	unknownAPI *apiStats
 	apis       map[int16]*apiStats // fixed once made
 }
@@ -108,33 +110,69 @@ func (s *apiStats) note(r *request, code protocol.Code, text string) {
 
 // noteErrors counts every error code in an answer.
 func (s *apiStats) noteErrors(r *request, resp kmsg.Response) {
-	walkErrors(reflect.ValueOf(resp).Elem(), func(code int16, text *string) {
-		if code != 0 {
-			t := ""
-			if text != nil {
-				t = *text
-			}
-			s.note(r, protocol.Code(code), t)
+	v := reflect.ValueOf(resp).Elem()
+	r.conn.b.metrics.errorFields.walk(v, func(code int16, text *string) {
+		t := ""
+		if text != nil {
+			t = *text
 		}
+		s.note(r, protocol.Code(code), t)
 	})
 }
 
-// walkErrors calls f for each field ErrorCode in v and in the slices of structs below it, with the ErrorMessage beside it.
-func walkErrors(v reflect.Value, f func(code int16, text *string)) {
-	t := v.Type()
+// errorFields knows where in the answers of each API the error codes are, so that looking for them costs a few
+// nanoseconds each.
+type errorFields struct {
+	byType sync.Map // of reflect.Type to *errorPlan
+}
+
+// errorPlan is where a struct has an error code, and what of it may hold more of them.
+type errorPlan struct {
+	code, message int // indexes of the fields; -1 for none
+	slices        []int
+	plans         []*errorPlan // of the elements of slices
+}
+
+func (e *errorFields) plan(t reflect.Type) *errorPlan {
+	if p, ok := e.byType.Load(t); ok {
+		return p.(*errorPlan)
+	}
+	p := &errorPlan{code: -1, message: -1}
 	for i := range t.NumField() {
-		field := t.Field(i)
-		switch {
-		case field.Name == "ErrorCode" && field.Type.Kind() == reflect.Int16:
+		switch f := t.Field(i); {
+		case f.Name == "ErrorCode" && f.Type.Kind() == reflect.Int16:
+			p.code = i
+		case f.Name == "ErrorMessage" && f.Type == reflect.TypeFor[*string]():
+			p.message = i
+		case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:
+			if below := e.plan(f.Type.Elem()); below.code >= 0 || len(below.slices) > 0 {
+				p.slices, p.plans = append(p.slices, i), append(p.plans, below)
+			}
+		}
+	}
+	e.byType.Store(t, p)
+	return p
+}
+
+// walk calls f for each error code in v that is not zero, with the message beside it.
+func (e *errorFields) walk(v reflect.Value, f func(code int16, text *string)) {
+	e.plan(v.Type()).walk(v, f)
+}
+
+func (p *errorPlan) walk(v reflect.Value, f func(code int16, text *string)) {
+	if p.code >= 0 {
+		if code := v.Field(p.code).Int(); code != 0 {
 			var text *string
-			if m := v.FieldByName("ErrorMessage"); m.IsValid() {
-				text, _ = m.Interface().(*string)
+			if p.message >= 0 {
+				text, _ = v.Field(p.message).Interface().(*string)
 			}
-			f(int16(v.Field(i).Int()), text)
-		case field.Type.Kind() == reflect.Slice && field.Type.Elem().Kind() == reflect.Struct:
-			for j := range v.Field(i).Len() {
-				walkErrors(v.Field(i).Index(j), f)
-			}
+			f(int16(code), text)
+		}
+	}
+	for i, field := range p.slices {
+		elems := v.Field(field)
+		for j := range elems.Len() {
+			p.plans[i].walk(elems.Index(j), f)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
 
 	"moldau.io/moldau/broker/brokertest"
 	"moldau.io/moldau/protocol"
@@ -88,4 +89,44 @@ func BenchmarkFetchSession(b *testing.B) {
 			b.Fatalf("answer %x", got)
 		}
 	}
+}
+
+func TestTheWayOfARequestAllocatesNearlyNothing(t *testing.T) {
+	br := brokertest.Start(t, brokertest.Options{FS: vfs.OS(), Dirs: []string{t.TempDir()}})
+	c := br.Dial()
+	id := createTopic(c, "t", 1)
+	buf := make([]byte, 1<<20)
+	fp := fetchFrom(0, 0)
+	fp.PartitionMaxBytes = 64 << 10
+	for name, raw := range map[string][]byte{
+		"Produce": c.Encode(produceRequest(13, "t", id, 0, -1, records(16, 1000))),
+		"Fetch":   c.Encode(fetchRequest(13, "t", id, fp)),
+	} {
+		do := func() {
+			if _, err := c.Conn.Write(raw); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c.Conn, buf[:4]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c.Conn, buf[:binary.BigEndian.Uint32(buf)]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := testing.AllocsPerRun(500, do); n > 8 {
+			t.Errorf("%s: %v allocations a request", name, n)
+		}
+	}
+}
+
+func TestABrokerLeavesNothingBehind(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	br := brokertest.Start(t, brokertest.Options{})
+	c := br.Dial()
+	id := createTopic(c, "t", 3)
+	produce(c, 13, "t", id, 0, -1, records(1, 10))
+	req := fetchRequest(13, "t", id, fetchFrom(1, 0))
+	req.MaxWaitMillis = 60_000
+	c.Send(c.Encode(req)) // still waiting when the broker stops
+	br.Stop()
 }
