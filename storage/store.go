@@ -257,7 +257,7 @@ func (s *Store) HighWatermark(tp protocol.TopicPartition) (protocol.Offset, bool
 	return 0, false
 }
 
-// Create makes a partition's log in the folder that has the fewest. Where it exists already it is returned as it is.
+// Create makes a partition's log in the folder that has the fewest. Where it already exists it is returned as it is.
 func (s *Store) Create(tp protocol.TopicPartition, id protocol.TopicID, cfg Config) (*Log, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration of %v: %w", tp, err)

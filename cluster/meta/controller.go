@@ -102,7 +102,7 @@ func (c *Controller) Apply(recs ...Record) error {
 
 func (c *Controller) bootstrap(cmd Bootstrap) ([]Record, Reply, error) {
 	if c.image.ClusterID() != "" {
-		return nil, nil, protocol.Errorf(protocol.InvalidRequest, "the cluster exists already: %s", c.image.ClusterID())
+		return nil, nil, protocol.Errorf(protocol.InvalidRequest, "the cluster already exists: %s", c.image.ClusterID())
 	}
 	recs := []Record{ClusterRecord{ID: cmd.ClusterID}}
 	for _, f := range cmd.Features {

@@ -89,7 +89,7 @@ func (c *Controller) checkNewName(name string, seen map[string]bool) error {
 		return protocol.Errorf(protocol.InvalidRequest, "topic %q is in the request twice", name)
 	}
 	if c.image.Topic(name) != nil {
-		return protocol.Errorf(protocol.TopicAlreadyExists, "topic %q exists already", name)
+		return protocol.Errorf(protocol.TopicAlreadyExists, "topic %q already exists", name)
 	}
 	// Two that come in one command may collide with each other, as in Apache Kafka.
 	if key, ok := collisionKey(name); ok && len(c.collisions[key]) > 0 {

@@ -370,7 +370,7 @@ func (s *story) dumpLog(t *testing.T) {
 		t.Errorf("only %d segments: the log has not rolled", len(segments))
 	}
 	r := harness.Tool(t, "dump-log", "--deep-iteration", "--files", strings.Join(segments, ",")).
-		Want(t, "Starting offset: 0", "baseOffset: ", "isvalid: true", "compresscodec: zstd", "compresscodec: lz4", "magic: 2")
+		Want(t, "Log starting offset: 0", "baseOffset: ", "isvalid: true", "compresscodec: zstd", "compresscodec: lz4", "magic: 2")
 	// The tool names the start of every later segment as a gap after "-1": that is its own counting.
 	complaints := regexp.MustCompile(`isvalid: false|Found [^\n]*|\w*Exception|[0-9]+ is followed by`).FindAllString(
 		strings.ReplaceAll(r.Both(), "-1 is followed by", ""), 10)
