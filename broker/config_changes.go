@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"maps"
-	"slices"
 	"strconv"
 
 	"moldau.io/moldau/cluster/config"
@@ -24,9 +23,18 @@ type configChange struct {
 // broker alone is checked here first, as Kafka's ConfigAdminManager does; the rest is the controller's to decide.
 func (b *Broker) alterConfigs(r *request, changes []configChange, replace, validateOnly bool) {
 	im := b.image()
+	times := make(map[meta.Resource]int, len(changes))
+	for _, c := range changes {
+		times[c.resource]++
+	}
 	for i := range changes {
 		c := &changes[i]
-		if c.err = b.checkChange(im, changes, i, replace); c.err == nil && c.resource.Type == config.BrokerLoggerResource {
+		if times[c.resource] > 1 {
+			c.err = protocol.Errorf(protocol.InvalidRequest, "a resource may be in the request only once")
+		} else {
+			c.err = b.checkChange(im, *c, replace)
+		}
+		if c.err == nil && c.resource.Type == config.BrokerLoggerResource {
 			c.err, c.done = b.loggers.alter(c.ops, validateOnly), true
 		}
 		c.done = c.done || c.err != nil
@@ -43,37 +51,26 @@ func (b *Broker) alterConfigs(r *request, changes []configChange, replace, valid
 	ctx, cancel := context.WithTimeout(r.ctx, defaultTimeout)
 	defer cancel()
 	reply, err := b.propose(ctx, cmd)
+	var results []meta.ResourceResult // of the resources that are not done yet, in their order
+	if err == nil {
+		results = reply.(meta.AlterConfigsReply).Resources
+	}
 	for i := range changes {
 		c := &changes[i]
-		if c.done {
-			continue
-		}
-		if c.err = adminError(err); err == nil {
-			c.err = resultOf(reply.(meta.AlterConfigsReply), c.resource)
+		switch {
+		case c.done:
+		case err != nil:
+			c.err = adminError(err)
+		default:
+			c.err, results = results[0].Err, results[1:]
 		}
 	}
 }
 
-func resultOf(reply meta.AlterConfigsReply, r meta.Resource) error {
-	i := slices.IndexFunc(reply.Resources, func(x meta.ResourceResult) bool { return x.Resource == r })
-	if i < 0 {
-		return protocol.Errorf(protocol.UnknownServerError, "the controller gave no answer for %q", r.Name)
-	}
-	return reply.Resources[i].Err
-}
-
-// checkChange is what a broker can say of change i without the controller.
-func (b *Broker) checkChange(im *meta.Image, changes []configChange, i int, replace bool) error {
-	c := changes[i]
-	for j, o := range changes {
-		if j != i && o.resource.Name == c.resource.Name && o.rawType == c.rawType {
-			return protocol.Errorf(protocol.InvalidRequest, "a resource may be in the request only once")
-		}
-	}
-	for j, op := range c.ops {
-		if slices.ContainsFunc(c.ops[:j], func(o meta.ConfigOp) bool { return o.Key == op.Key }) {
-			return protocol.Errorf(protocol.InvalidRequest, "key %q is in the request twice", op.Key)
-		}
+// checkChange is what a broker can say of a change without the controller.
+func (b *Broker) checkChange(im *meta.Image, c configChange, replace bool) error {
+	if key, twice := meta.RepeatedKey(c.ops); twice {
+		return protocol.Errorf(protocol.InvalidRequest, "key %q is in the request twice", key)
 	}
 	for _, op := range c.ops {
 		if op.Value == nil && op.Op != meta.Delete {

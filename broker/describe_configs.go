@@ -11,6 +11,10 @@ import (
 	"moldau.io/moldau/protocol"
 )
 
+// describedMax is how many keys one answer tells of at most: those of 10,000 topics. Eight bytes of a request ask for the 350
+// keys of a broker, so that without a bound a small request could fill the memory.
+const describedMax = 400_000
+
 // DescribeConfigs, versions 1 to 4.
 //
 //	v1  sources and synonyms in place of "is default"
@@ -27,13 +31,20 @@ func handleDescribeConfigs(b *Broker, r *request) {
 	unknown := slices.ContainsFunc(req.Resources, func(q kmsg.DescribeConfigsRequestResource) bool {
 		return !describable(q.ResourceType)
 	})
+	described := 0
 	for _, q := range req.Resources {
 		a := kmsg.NewDescribeConfigsResponseResource()
 		a.ResourceType, a.ResourceName, a.ErrorMessage = q.ResourceType, q.ResourceName, new(string)
-		entries, err := d.resource(q)
-		if unknown { // Kafka refuses such a request as a whole
-			entries = nil
+		var entries []config.Entry
+		var err error
+		switch {
+		case unknown: // Kafka refuses such a request as a whole
 			err = protocol.Errorf(protocol.InvalidRequest, "the request names a type of resource that has no configuration")
+		case described >= describedMax:
+			err = protocol.Errorf(protocol.InvalidRequest, "the answer would be too large: ask for fewer resources at a time")
+		default:
+			entries, err = d.resource(q)
+			described += len(entries)
 		}
 		if err != nil {
 			a.ErrorCode = int16(protocol.CodeOf(err))
@@ -55,6 +66,7 @@ type describer struct {
 	view    config.View
 	node    int32
 	loggers *loggers
+	broker  []config.Entry // this broker's, once it was asked for
 }
 
 func describable(t kmsg.ConfigResourceType) bool {
@@ -66,7 +78,7 @@ func describable(t kmsg.ConfigResourceType) bool {
 	return false
 }
 
-func (d describer) resource(q kmsg.DescribeConfigsRequestResource) ([]config.Entry, error) {
+func (d *describer) resource(q kmsg.DescribeConfigsRequestResource) ([]config.Entry, error) {
 	t, name := config.ResourceType(q.ResourceType), q.ResourceName
 	switch t {
 	case config.TopicResource:
@@ -84,7 +96,10 @@ func (d describer) resource(q kmsg.DescribeConfigsRequestResource) ([]config.Ent
 		if err := checkNode(name, d.node); err != nil {
 			return nil, err
 		}
-		return d.view.BrokerEntries(), nil
+		if d.broker == nil {
+			d.broker = d.view.BrokerEntries()
+		}
+		return d.broker, nil
 	case config.BrokerLoggerResource:
 		if err := checkNode(name, d.node); err != nil {
 			return nil, err
@@ -117,7 +132,7 @@ func checkNode(name string, node int32) error {
 }
 
 // wire is the entries that q asks for, as they are sent.
-func (d describer) wire(q kmsg.DescribeConfigsRequestResource, entries []config.Entry) []kmsg.DescribeConfigsResponseResourceConfig {
+func (d *describer) wire(q kmsg.DescribeConfigsRequestResource, entries []config.Entry) []kmsg.DescribeConfigsResponseResourceConfig {
 	out := make([]kmsg.DescribeConfigsResponseResourceConfig, 0, len(entries))
 	for _, e := range entries {
 		if len(q.ConfigNames) > 0 && !slices.Contains(q.ConfigNames, e.Name) {

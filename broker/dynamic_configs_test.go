@@ -1,6 +1,8 @@
 package broker_test
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,4 +110,68 @@ func compressed(n, size int) []byte {
 		b.Add(time.Now().UnixMilli(), []byte("key"), make([]byte, size))
 	}
 	return b.Build()
+}
+
+// TestOneRequestCannotAskForTheWholeMemory sends two megabytes that ask for the keys of a broker 50,000 times.
+func TestOneRequestCannotAskForTheWholeMemory(t *testing.T) {
+	b := brokertest.Start(t, brokertest.Options{Quiet: true})
+	c := b.Dial()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	for range 50_000 {
+		req.Resources = append(req.Resources, kmsg.DescribeConfigsRequestResource{
+			ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: strings.Repeat("0", 30) + "1",
+		})
+	}
+	resp := c.Do(brokertest.Latest(req)).(*kmsg.DescribeConfigsResponse)
+	answered, keys := 0, 0
+	for _, r := range resp.Resources {
+		if protocol.Code(r.ErrorCode) == protocol.None {
+			answered++
+			keys += len(r.Configs)
+		} else if protocol.Code(r.ErrorCode) != protocol.InvalidRequest || len(r.Configs) > 0 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if len(resp.Resources) != 50_000 || answered == 0 || keys > 400_350 {
+		t.Errorf("%d answers, %d of them with keys, %d keys", len(resp.Resources), answered, keys)
+	}
+}
+
+// TestManyChangesInOneRequestCostLittle sends requests of which the parts have to be compared with each other.
+func TestManyChangesInOneRequestCostLittle(t *testing.T) {
+	b := brokertest.Start(t, brokertest.Options{Quiet: true})
+	c := b.Dial()
+	value := "1"
+	wide := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	deep := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	deep.Resources = make([]kmsg.IncrementalAlterConfigsRequestResource, 1)
+	deep.Resources[0].ResourceType, deep.Resources[0].ResourceName = kmsg.ConfigResourceTypeBroker, "1"
+	for i := range 50_000 {
+		key := strings.Repeat("k", 60) + strconv.Itoa(i)
+		op := kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: key, Value: &value}
+		deep.Resources[0].Configs = append(deep.Resources[0].Configs, op)
+		wide.Resources = append(wide.Resources, kmsg.IncrementalAlterConfigsRequestResource{
+			ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: key,
+			Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{op},
+		})
+	}
+	long := strings.Repeat("a,", 1<<14-2) + "b"
+	list := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	list.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{
+		ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "1",
+		Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{
+			Name: "log.cleanup.policy", Op: kmsg.IncrementalAlterConfigOpAppend, Value: &long,
+		}},
+	}}
+	wide.ValidateOnly, deep.ValidateOnly, list.ValidateOnly = true, true, true
+	for name, req := range map[string]*kmsg.IncrementalAlterConfigsRequest{"wide": wide, "deep": deep, "list": list} {
+		began := time.Now()
+		resp := c.Do(brokertest.Latest(req)).(*kmsg.IncrementalAlterConfigsResponse)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%s: %v", name, took)
+		}
+		if len(resp.Resources) != len(req.Resources) {
+			t.Errorf("%s: %d answers", name, len(resp.Resources))
+		}
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -91,12 +90,14 @@ func (k *Key) parse(v string) (value, string, error) {
 			return value{}, "", nil
 		}
 		var list []string
+		seen := map[string]bool{}
 		for _, e := range commaAndBlanks.Split(t, -1) {
 			if e = trim(e); e == "" && k.Allowed != throttledForm {
 				return bad("a comma separated list without empty elements")
 			}
-			if !slices.Contains(list, e) || k.Allowed == throttledForm {
+			if !seen[e] || k.Allowed == throttledForm {
 				list = append(list, e)
+				seen[e] = true
 			}
 		}
 		return value{list: list}, strings.Join(list, ","), nil

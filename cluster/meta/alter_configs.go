@@ -17,12 +17,14 @@ const configValueMax = 32767
 func (c *Controller) alterConfigs(cmd AlterConfigs) ([]Record, Reply, error) {
 	var recs []Record
 	reply := AlterConfigsReply{Resources: make([]ResourceResult, 0, len(cmd.Resources))}
-	for i, ar := range cmd.Resources {
+	seen := make(map[Resource]struct{}, len(cmd.Resources))
+	for _, ar := range cmd.Resources {
 		var made []Record
 		err := error(nil)
-		if slices.ContainsFunc(cmd.Resources[:i], func(o AlterResource) bool { return o.Resource == ar.Resource }) {
+		if _, twice := seen[ar.Resource]; twice {
 			err = protocol.Errorf(protocol.InvalidRequest, "resource %q is in the request twice", ar.Resource.Name)
 		} else {
+			seen[ar.Resource] = struct{}{}
 			made, err = c.alterResource(ar, cmd.Replace)
 		}
 		reply.Resources = append(reply.Resources, ResourceResult{Resource: ar.Resource, Err: err})
@@ -74,15 +76,27 @@ func ApplyConfigOps(t config.ResourceType, next *map[string]string, ops []Config
 	if *next == nil {
 		*next = make(map[string]string, len(ops))
 	}
-	for i, op := range ops {
-		if slices.ContainsFunc(ops[:i], func(o ConfigOp) bool { return o.Key == op.Key }) {
-			return protocol.Errorf(protocol.InvalidRequest, "key %q is in the request twice", op.Key)
-		}
+	if key, twice := RepeatedKey(ops); twice {
+		return protocol.Errorf(protocol.InvalidRequest, "key %q is in the request twice", key)
+	}
+	for _, op := range ops {
 		if err := alterKey(t, *next, op); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// RepeatedKey finds a key that is named more than once.
+func RepeatedKey(ops []ConfigOp) (key string, repeated bool) {
+	seen := make(map[string]struct{}, len(ops))
+	for _, op := range ops {
+		if _, ok := seen[op.Key]; ok {
+			return op.Key, true
+		}
+		seen[op.Key] = struct{}{}
+	}
+	return "", false
 }
 
 // alterKey does one operation to the values in next.
@@ -100,6 +114,9 @@ func alterKey(t config.ResourceType, next map[string]string, op ConfigOp) error 
 	if op.Op == Set {
 		next[op.Key] = *op.Value
 		return nil
+	}
+	if len(*op.Value) > configValueMax { // before anything is done that takes its time
+		return protocol.Errorf(protocol.InvalidConfig, "the value of %q is longer than %d bytes", op.Key, configValueMax)
 	}
 	key, ok := listKey(t, op.Key)
 	if !ok {
