@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// budget bounds the bytes of requests in flight over all connections (queued.max.request.bytes). At the limit connections
-// wait their turn, first come first served, and are not read from; a request larger than the whole budget is let in alone.
+// budget bounds the bytes of requests in flight over all connections (queued.max.request.bytes). At the limit
+// connections wait their turn, first come first served, and are not read from; a request larger than the whole budget
+// is let in alone.
 type budget struct {
 	limit int64
 
@@ -78,8 +79,8 @@ func (b *budget) queue(line *[]*budgetWaiter, n int64, gone <-chan struct{}) err
 	return net.ErrClosed
 }
 
-// fits says whether a large frame may take n more bytes. Those who wait for it hold a small buffer each, so "alone" means
-// that no other large frame is in flight, not that nothing is.
+// fits says whether a large frame may take n more bytes. Those who wait for it hold a small buffer each, so "alone"
+// means that no other large frame is in flight, not that nothing is.
 func (b *budget) fits(n int64) bool {
 	return b.mu.used+n <= b.limit || b.mu.large == 0
 }

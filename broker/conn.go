@@ -24,10 +24,10 @@ const (
 	queuedBytesMax = 4 << 20
 )
 
-// conn is one client's connection. Its reading goroutine reads a frame, queues a slot and runs the handler; the answers
-// leave in the order of the slots. Whoever finds the head of the queue answered sends it: the reader right after the
-// handler, which costs no switch of goroutines and is the common case, else the writing goroutine, which is kicked when an
-// answer comes from elsewhere, so that a slow client never blocks the one who answers it.
+// conn is one client's connection. Its reading goroutine reads a frame, queues a slot and runs the handler; the
+// answers leave in the order of the slots. Whoever finds the head of the queue answered sends it: the reader right
+// after the handler, which costs no switch of goroutines and is the common case, else the writing goroutine, which is
+// kicked when an answer comes from elsewhere, so that a slow client never blocks the one who answers it.
 type conn struct {
 	b        *Broker
 	srv      *server
@@ -165,8 +165,8 @@ func (c *conn) flush() {
 	c.mu.Unlock()
 }
 
-// sendFirst deals with the head of the queue. It is called with the lock held and returns with it held, but gives it up in
-// between. False means that the head has no answer yet.
+// sendFirst deals with the head of the queue. It is called with the lock held and returns with it held, but gives it
+// up in between. False means that the head has no answer yet.
 func (c *conn) sendFirst() bool {
 	r := c.mu.queue.first()
 	if r.handler {
@@ -358,8 +358,8 @@ func (c *conn) drain(limit time.Duration) {
 }
 
 func (c *conn) hangups(r *request, reason string) {
-	c.b.firsts.warn(c.b.log, "hangup "+r.stats.name+c.ip, "closing a connection in place of an answer", "api", r.stats.name,
-		"version", r.header.Version, "client", r.client(), "address", c.remote, "reason", reason)
+	c.b.firsts.warn(c.b.log, "hangup "+r.stats.name+c.ip, "closing a connection in place of an answer",
+		"api", r.stats.name, "version", r.header.Version, "client", r.client(), "address", c.remote, "reason", reason)
 }
 
 func (c *conn) sendFailed(err error) {

@@ -41,14 +41,14 @@ func handleDescribeLogDirs(b *Broker, r *request) {
 }
 
 // logsIn is what is asked for of the logs in one data folder, sorted by topic and partition.
-func (b *Broker) logsIn(dir storage.Dir, wanted map[protocol.TopicPartition]bool) []kmsg.DescribeLogDirsResponseDirTopic {
+func (b *Broker) logsIn(dir storage.Dir, wanted map[protocol.TopicPartition]bool) (
+	out []kmsg.DescribeLogDirsResponseDirTopic) {
 	var found []*storage.Log
 	for _, l := range b.store.All() {
 		if path.Dir(l.Dir()) == dir.Path && (wanted == nil || wanted[l.Partition()]) {
 			found = append(found, l)
 		}
 	}
-	var out []kmsg.DescribeLogDirsResponseDirTopic
 	for _, l := range found {
 		tp := l.Partition()
 		if len(out) == 0 || out[len(out)-1].Topic != tp.Topic {
@@ -75,7 +75,8 @@ func (b *Broker) absolute(dir string) string {
 	return dir
 }
 
-// volume is the size of the volume that a folder lies on, and what is free of it, in bytes; -1 where that cannot be known.
+// volume is the size of the volume that a folder lies on, and what is free of it, in bytes; -1 where that cannot be
+// known.
 func (b *Broker) volume(dir string) (total, usable int64) {
 	var st unix.Statfs_t
 	if b.cfg.FS != vfs.OS() || unix.Statfs(dir, &st) != nil {

@@ -7,8 +7,9 @@ import (
 )
 
 // A handler starts the work of one request. It runs on the connection's reading goroutine, so what it does before it
-// returns happens in request order; it answers by exactly one call of r.Reply, r.ReplyRaw, r.NoReply, r.Hangup or r.Park,
-// now or later, from any goroutine. It may block on local work and on Node.Propose only, and must respect r.ctx.
+// returns happens in request order; it answers by exactly one call of r.Reply, r.ReplyRaw, r.NoReply, r.Hangup or
+// r.Park, now or later, from any goroutine. It may block on local work and on Node.Propose only, and must respect
+// r.ctx.
 type handler func(b *Broker, r *request)
 
 // handlers has one row for each row of protocol.APIs; a test holds the two equal.

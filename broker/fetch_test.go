@@ -18,7 +18,8 @@ func fetchFrom(p int32, offset int64) kmsg.FetchRequestTopicPartition {
 	return fp
 }
 
-func fetchRequest(version int16, topic string, id protocol.TopicID, parts ...kmsg.FetchRequestTopicPartition) *kmsg.FetchRequest {
+func fetchRequest(version int16, topic string, id protocol.TopicID,
+	parts ...kmsg.FetchRequestTopicPartition) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes = version, 0, 1, 50<<20
 	req.SessionEpoch = -1
@@ -35,7 +36,8 @@ func fetch(c *brokertest.Client, version int16, topic string, id protocol.TopicI
 }
 
 // listOffset asks for one partition.
-func listOffset(c *brokertest.Client, version int16, topic string, partition int32, timestamp int64) kmsg.ListOffsetsResponseTopicPartition {
+func listOffset(c *brokertest.Client, version int16, topic string, partition int32,
+	timestamp int64) kmsg.ListOffsetsResponseTopicPartition {
 	c.T.Helper()
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.Version, req.ReplicaID = version, -1
@@ -213,11 +215,12 @@ func TestRule064_C58_C61_IsolationLevels(t *testing.T) {
 	w := newWorld(t)
 	w.putAt(0, records(3, 10))
 	req := fetchRequest(18, "t", w.id, fetchFrom(0, 0))
-	if p := one(t, w.c.Do(req).(*kmsg.FetchResponse)); p.AbortedTransactions != nil || countRecords(t, p.RecordBatches) != 3 {
+	p := one(t, w.c.Do(req).(*kmsg.FetchResponse))
+	if p.AbortedTransactions != nil || countRecords(t, p.RecordBatches) != 3 {
 		t.Errorf("read_uncommitted: %+v", p.AbortedTransactions)
 	}
 	req.IsolationLevel = 1
-	p := one(t, w.c.Do(req).(*kmsg.FetchResponse))
+	p = one(t, w.c.Do(req).(*kmsg.FetchResponse))
 	if len(p.AbortedTransactions) != 0 || countRecords(t, p.RecordBatches) != 3 || p.LastStableOffset != 3 {
 		t.Errorf("read_committed: %+v", p)
 	}
@@ -253,7 +256,7 @@ func TestRule065_LeaderEpochsOfAFetch(t *testing.T) {
 		t.Errorf("the same history: %+v", p)
 	}
 	p := ask(12, epoch, epoch-1, 4) // in the leader's history the old epoch ended at 3
-	if p.ErrorCode != 0 || p.DivergingEpoch.Epoch != epoch-1 || p.DivergingEpoch.EndOffset != 3 || len(p.RecordBatches) != 0 {
+	if d := p.DivergingEpoch; p.ErrorCode != 0 || d.Epoch != epoch-1 || d.EndOffset != 3 || len(p.RecordBatches) != 0 {
 		t.Errorf("another history: %+v", p)
 	}
 	if p := ask(12, epoch, epoch+7, 4); protocol.Code(p.ErrorCode) != protocol.OffsetOutOfRange {
@@ -271,12 +274,12 @@ func TestRule066_TopicIDs(t *testing.T) {
 	}
 	for version := int16(4); version <= 12; version++ {
 		resp := fetch(w.c, version, "nope", w.id, fetchFrom(0, 0))
-		if p := one(t, resp); protocol.Code(p.ErrorCode) != protocol.UnknownTopicOrPartition || resp.Topics[0].Topic != "nope" {
-			t.Errorf("version %d: %+v", version, resp)
+		if got := sketch(t, resp); got != "0:UNKNOWN_TOPIC_OR_PARTITION" || resp.Topics[0].Topic != "nope" {
+			t.Errorf("version %d: %s of %s", version, got, resp.Topics[0].Topic)
 		}
 	}
-	if p := one(t, fetch(w.c, 13, "", w.id, fetchFrom(5, 0))); protocol.Code(p.ErrorCode) != protocol.UnknownTopicOrPartition {
-		t.Errorf("known id, unknown partition: %+v", p)
+	if got := sketch(t, fetch(w.c, 13, "", w.id, fetchFrom(5, 0))); got != "5:UNKNOWN_TOPIC_OR_PARTITION" {
+		t.Errorf("known id, unknown partition: %s", got)
 	}
 }
 

@@ -132,7 +132,8 @@ func FuzzConnection(f *testing.F) {
 	c := b.Dial()
 	id := createTopic(c, "t", 2)
 	f.Add(c.Encode(produceRequest(9, "t", id, 0, 1, records(2, 10))))
-	f.Add(append(c.Encode(fetchRequest(12, "t", id, fetchFrom(0, 0))), c.Encode(fetchRequest(12, "t", id, fetchFrom(1, 0)))...))
+	f.Add(append(c.Encode(fetchRequest(12, "t", id, fetchFrom(0, 0))),
+		c.Encode(fetchRequest(12, "t", id, fetchFrom(1, 0)))...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c.T = t
 		bad := brokertest.Dial(t, b.Addr)

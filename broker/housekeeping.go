@@ -7,8 +7,8 @@ import (
 	"moldau.io/moldau/protocol"
 )
 
-// keepHouse does what has to be done now and then for all partitions: one goroutine, however many there are. The store has
-// its own for files.
+// keepHouse does what has to be done now and then for all partitions: one goroutine, however many there are. The
+// store has its own for files.
 func (b *Broker) keepHouse(ctx context.Context) {
 	t := time.NewTicker(b.static.Millis("replica.high.watermark.checkpoint.interval.ms"))
 	defer t.Stop()

@@ -7,8 +7,8 @@ import (
 	"moldau.io/moldau/cluster/meta"
 )
 
-// served is the newest image of the metadata whose partitions are open here. Handlers read this one and not the node's, so
-// that nobody is told of a partition that cannot be used yet.
+// served is the newest image of the metadata whose partitions are open here. Handlers read this one and not the
+// node's, so that nobody is told of a partition that cannot be used yet.
 type served struct {
 	mu    sync.Mutex
 	image *meta.Image

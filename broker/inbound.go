@@ -61,8 +61,8 @@ func (p *buffers) put(b *buffer) {
 	}
 }
 
-// inbound cuts a connection's bytes into frames. A frame is valid until the next call of next: whoever keeps bytes of it
-// copies them. While nothing has arrived, no buffer is held, so an idle connection costs no read memory.
+// inbound cuts a connection's bytes into frames. A frame is valid until the next call of next: whoever keeps bytes of
+// it copies them. While nothing has arrived, no buffer is held, so an idle connection costs no read memory.
 type inbound struct {
 	c   *conn
 	raw syscall.RawConn // nil when the connection is not a plain socket; then a buffer is held while waiting
@@ -122,8 +122,8 @@ func (in *inbound) next() ([]byte, error) {
 	return in.buf.b[in.r+4 : in.r+in.frame], nil
 }
 
-// checkStart looks at key and version as soon as they are there: what cannot become a request is not waited for, and takes
-// no memory.
+// checkStart looks at key and version as soon as they are there: what cannot become a request is not waited for, and
+// takes no memory.
 func checkStart(head []byte, size int) error {
 	key, version := int16(binary.BigEndian.Uint16(head[4:])), int16(binary.BigEndian.Uint16(head[6:]))
 	api, ok := protocol.Lookup(key)

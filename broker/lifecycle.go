@@ -37,8 +37,8 @@ func New(cfg Config) (*Broker, error) {
 	return b, nil
 }
 
-// identify takes the ids of cluster and node from the data folder, where it has them and the operator has not named them;
-// a new folder gets a new cluster. Folders that belong to others are refused when they are opened.
+// identify takes the ids of cluster and node from the data folder, where it has them and the operator has not named
+// them; a new folder gets a new cluster. Folders that belong to others are refused when they are opened.
 func (c *Config) identify() (clusterID string, err error) {
 	m, found, err := storage.ReadMeta(c.FS, c.Dirs[0])
 	if err != nil {

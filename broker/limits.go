@@ -40,8 +40,8 @@ func newLimits(st *config.Static) limits {
 	return l
 }
 
-// relimit takes the limits that may change while the broker runs from its configuration of the moment. Connections that are
-// open stay open.
+// relimit takes the limits that may change while the broker runs from its configuration of the moment. Connections
+// that are open stay open.
 func (s *server) relimit(v config.View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,8 +63,8 @@ func connectionsMax(configured int64) int {
 	return int(configured)
 }
 
-// memoryLimit is how many bytes this process may use: what the Go runtime was told, what the control group allows, or what
-// the machine has, whichever is least.
+// memoryLimit is how many bytes this process may use: what the Go runtime was told, what the control group allows, or
+// what the machine has, whichever is least.
 func memoryLimit() int64 {
 	limit := debug.SetMemoryLimit(-1)
 	if raw, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {

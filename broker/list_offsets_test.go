@@ -20,7 +20,8 @@ func timed(ms ...int64) []byte {
 	return b.Build()
 }
 
-func deleteRecords(c *brokertest.Client, topic string, partition int32, offset int64) kmsg.DeleteRecordsResponseTopicPartition {
+func deleteRecords(c *brokertest.Client, topic string, partition int32,
+	offset int64) kmsg.DeleteRecordsResponseTopicPartition {
 	c.T.Helper()
 	req := kmsg.NewPtrDeleteRecordsRequest()
 	req.TimeoutMillis = 10_000
@@ -131,7 +132,8 @@ func TestRule075_C69_AnEmptyLog(t *testing.T) {
 	}
 }
 
-func epochEnd(c *brokertest.Client, version int16, current, epoch int32) kmsg.OffsetForLeaderEpochResponseTopicPartition {
+func epochEnd(c *brokertest.Client, version int16, current,
+	epoch int32) kmsg.OffsetForLeaderEpochResponseTopicPartition {
 	c.T.Helper()
 	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	req.Version, req.ReplicaID = version, -1
@@ -202,7 +204,8 @@ func TestRule078_C35_DeleteRecords(t *testing.T) {
 		t.Errorf("unknown topic: %+v", p)
 	}
 	createTopic(w.c, "c", 1, "cleanup.policy", "compact")
-	if p := deleteRecords(w.c, "c", 0, -1); protocol.Code(p.ErrorCode) != protocol.PolicyViolation || p.LowWatermark != -1 {
+	p := deleteRecords(w.c, "c", 0, -1)
+	if protocol.Code(p.ErrorCode) != protocol.PolicyViolation || p.LowWatermark != -1 {
 		t.Errorf("compacted: %+v", p)
 	}
 	w.b.Restart()

@@ -6,8 +6,8 @@ import (
 	"moldau.io/moldau/protocol"
 )
 
-// OffsetForLeaderEpoch, versions 2 to 4: where an epoch ended, so that a client or a follower finds where its history and
-// the leader's part (KIP-101, KIP-320).
+// OffsetForLeaderEpoch, versions 2 to 4: where an epoch ended, so that a client or a follower finds where its history
+// and the leader's part (KIP-101, KIP-320).
 //
 //	v3  replica id in the request
 

@@ -207,7 +207,8 @@ func (ps *partitions) open(tp protocol.TopicPartition, id protocol.TopicID, rule
 	log, ok := ps.store.Log(tp)
 	if ok && log.TopicID() != id {
 		// It belonged to a topic of the same name that was deleted while this broker was away.
-		ps.b.log.Warn("deleting the log of a deleted topic", "topic", tp.Topic, "partition", tp.Partition, "id", log.TopicID())
+		ps.b.log.Warn("deleting the log of a deleted topic", "topic", tp.Topic, "partition", tp.Partition,
+			"id", log.TopicID())
 		if err := ps.store.Delete(tp); err != nil {
 			ps.b.log.Error("cannot delete a partition", "topic", tp.Topic, "partition", tp.Partition, "err", err)
 			return nil
@@ -282,8 +283,8 @@ func (ps *partitions) resigned(p *Partition) {
 	}
 }
 
-// strays names the logs that belong to no topic. They are left alone: deleting what the metadata does not know would turn
-// a mistake with a folder into a loss of data.
+// strays names the logs that belong to no topic. They are left alone: deleting what the metadata does not know would
+// turn a mistake with a folder into a loss of data.
 func (ps *partitions) strays(log *slog.Logger) {
 	for _, l := range ps.store.All() {
 		if ps.get(l.Partition()) == nil {

@@ -35,8 +35,8 @@ func benchBroker(b *testing.B) (*brokertest.Client, protocol.TopicID) {
 	return c, createTopic(c, "t", 1)
 }
 
-// BenchmarkProduce is a ready-made request of 16 records of 1 KB, one at a time: what the broker costs a request, and that
-// it allocates nearly nothing.
+// BenchmarkProduce is a ready-made request of 16 records of 1 KB, one at a time: what the broker costs a request, and
+// that it allocates nearly nothing.
 func BenchmarkProduce(b *testing.B) {
 	c, id := benchBroker(b)
 	recs := records(16, 1000)

@@ -11,8 +11,8 @@ import (
 
 // Produce, versions 3 to 13.
 //
-// The batches are checked, stamped and written where they lie in the connection's buffer, before the handler returns, so
-// that they are appended in the order in which they came. Only the wait for other replicas is left behind.
+// The batches are checked, stamped and written where they lie in the connection's buffer, before the handler returns,
+// so that they are appended in the order in which they came. Only the wait for other replicas is left behind.
 
 const (
 	acksNone   = 0
@@ -174,9 +174,9 @@ func (pr *produce) appendAll() {
 	}
 }
 
-// refuseTransactions settles a request that takes part in a transaction: there is no coordinator of transactions here yet,
-// so no transactional id has ever been given a producer id. Kafka refuses a transactional batch of a request without an id
-// as a whole (rule 54).
+// refuseTransactions settles a request that takes part in a transaction: there is no coordinator of transactions here
+// yet, so no transactional id has ever been given a producer id. Kafka refuses a transactional batch of a request
+// without an id as a whole (rule 54).
 func (pr *produce) refuseTransactions() bool {
 	code := protocol.None
 	for _, part := range pr.parts {
@@ -245,8 +245,8 @@ func (pr *produce) appendOne(part *producePart, res *protocol.ProduceResult) err
 	return nil
 }
 
-// fail settles an entry with an error. An error of ours becomes a code that clients retry on: they take -1 for the end of
-// idempotence, and then write duplicates (C122).
+// fail settles an entry with an error. An error of ours becomes a code that clients retry on: they take -1 for the
+// end of idempotence, and then write duplicates (C122).
 func (pr *produce) fail(part *producePart, res *protocol.ProduceResult, err error) {
 	res.BaseOffset, res.LogAppendTime = -1, -1
 	var code protocol.Code

@@ -144,7 +144,8 @@ func (w *world) end() int64 {
 func TestRule024_Acks(t *testing.T) {
 	w := newWorld(t)
 	for _, acks := range []int16{2, -2, 32767} {
-		if p := produce(w.c, 13, "t", w.id, 0, acks, records(1, 10)); protocol.Code(p.ErrorCode) != protocol.InvalidRequiredAcks {
+		p := produce(w.c, 13, "t", w.id, 0, acks, records(1, 10))
+		if protocol.Code(p.ErrorCode) != protocol.InvalidRequiredAcks {
 			t.Errorf("acks %d: %v", acks, protocol.Code(p.ErrorCode))
 		}
 	}
@@ -181,11 +182,13 @@ func TestRule025_TopicsThatAreNotThere(t *testing.T) {
 			t.Errorf("%s id: %v", name, protocol.Code(p.ErrorCode))
 		}
 	}
-	if p := produce(w.c, 13, "", w.id, 7, -1, records(1, 10)); protocol.Code(p.ErrorCode) != protocol.UnknownTopicOrPartition {
+	p := produce(w.c, 13, "", w.id, 7, -1, records(1, 10))
+	if protocol.Code(p.ErrorCode) != protocol.UnknownTopicOrPartition {
 		t.Errorf("known id, unknown partition: %v", protocol.Code(p.ErrorCode))
 	}
 	internal := createTopic(w.c, "__transaction_state", 1)
-	if p := produce(w.c, 13, "", internal, 0, -1, records(1, 10)); protocol.Code(p.ErrorCode) != protocol.InvalidTopicException {
+	p = produce(w.c, 13, "", internal, 0, -1, records(1, 10))
+	if protocol.Code(p.ErrorCode) != protocol.InvalidTopicException {
 		t.Errorf("internal topic: %v", protocol.Code(p.ErrorCode))
 	}
 	w.c.ID = "__admin_client"
@@ -291,7 +294,8 @@ func TestRule032_C43_ACompactedTopicNeedsKeys(t *testing.T) {
 	b.Add(time.Now().UnixMilli(), nil, []byte("v"))
 	keyless := b.Build()
 	p := w.refused("no key", protocol.InvalidRecord, keyless)
-	if p.ErrorMessage == nil || len(p.ErrorRecords) != 1 || p.ErrorRecords[0].RelativeOffset != 1 || p.LogStartOffset != 0 {
+	if p.ErrorMessage == nil || len(p.ErrorRecords) != 1 || p.ErrorRecords[0].RelativeOffset != 1 ||
+		p.LogStartOffset != 0 {
 		t.Errorf("%+v", p)
 	}
 	if p := produce(w.c, 7, "t", w.id, 0, -1, keyless); protocol.Code(p.ErrorCode) != protocol.InvalidRecord {

@@ -12,8 +12,8 @@ import (
 	"moldau.io/moldau/protocol"
 )
 
-// request is one request of a connection, from the moment its frame is complete until its answer has been sent. It is also
-// the slot that keeps the answer's place in the connection's queue.
+// request is one request of a connection, from the moment its frame is complete until its answer has been sent. It is
+// also the slot that keeps the answer's place in the connection's queue.
 type request struct {
 	// Set before the handler runs, never changed after.
 
@@ -107,8 +107,8 @@ func (r *request) ReplyRaw(resp *protocol.Response) { r.settle(slotAnswered, res
 // NoReply ends r without an answer: a Produce with acks 0.
 func (r *request) NoReply() { r.settle(slotSilent, nil, nil) }
 
-// Hangup closes the connection in place of an answer, once all earlier answers are sent. Nothing that came after r on the
-// connection is looked at. The reason is logged.
+// Hangup closes the connection in place of an answer, once all earlier answers are sent. Nothing that came after r on
+// the connection is looked at. The reason is logged.
 func (r *request) Hangup(reason string) {
 	r.conn.hangups(r, reason)
 	r.settle(slotHangup, nil, nil)

@@ -139,8 +139,8 @@ func (s *sender) write(p []byte) error {
 	return nil
 }
 
-// watchedSocket is a connection's socket for sections that move themselves. The sweep sees each time that the socket has
-// become writable again, as it cannot see how many bytes have left.
+// watchedSocket is a connection's socket for sections that move themselves. The sweep sees each time that the socket
+// has become writable again, as it cannot see how many bytes have left.
 type watchedSocket struct{ c *conn }
 
 func (w watchedSocket) Write(p []byte) (int, error) {

@@ -78,7 +78,8 @@ func (s *server) accept(ctx context.Context, ln net.Listener, name string) error
 	}
 }
 
-// paceAccept waits where connections come faster than max.connection.creation.rate; clients queue in the kernel meanwhile.
+// paceAccept waits where connections come faster than max.connection.creation.rate; clients queue in the kernel
+// meanwhile.
 func (s *server) paceAccept(ctx context.Context) error {
 	s.mu.Lock()
 	now, rate := time.Now(), float64(s.lim.connectionRate)
@@ -198,8 +199,8 @@ func (s *server) stop() {
 	late.Stop()
 }
 
-// sweep closes connections that are idle, stuck in the middle of a frame, or do not take their answers. One goroutine looks
-// at all of them once a second, so that the way of a request sets no deadlines.
+// sweep closes connections that are idle, stuck in the middle of a frame, or do not take their answers. One goroutine
+// looks at all of them once a second, so that the way of a request sets no deadlines.
 func (s *server) sweep(ctx context.Context) {
 	t := time.NewTicker(sweepInterval)
 	defer t.Stop()

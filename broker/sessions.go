@@ -29,8 +29,8 @@ type sessions struct {
 	evicted uint64
 }
 
-// session is one client's. Its requests come one at a time, on one connection mostly; the lock is for clients that do not
-// keep to that.
+// session is one client's. Its requests come one at a time, on one connection mostly; the lock is for clients that do
+// not keep to that.
 type session struct {
 	id       int32
 	byTopic  bool // by name, as below version 13
@@ -125,9 +125,9 @@ func (ss *sessions) begin(s *session, now time.Time) bool {
 	return true
 }
 
-// evict makes room for s as Kafka does: a session that is idle for sessionIdle goes; else the least of those that may be
-// pushed out, if it is less than s: followers count more than consumers, and then larger sessions more than smaller ones.
-// A consumer may push out only what is older than sessionIdle; a follower, consumers of any age too.
+// evict makes room for s as Kafka does: a session that is idle for sessionIdle goes; else the least of those that may
+// be pushed out, if it is less than s: followers count more than consumers, and then larger sessions more than
+// smaller ones. A consumer may push out only what is older than sessionIdle; a follower, consumers of any age too.
 func (ss *sessions) evict(s *session, now time.Time) bool {
 	if ss.slots <= 0 {
 		return false
@@ -203,8 +203,8 @@ func (s *session) forget(k partKey) {
 	}
 }
 
-// answer decides whether a result of an incremental fetch has to be sent, and keeps what was sent (rule 69). A partition
-// that gave records moves to the end, so that all get their turn (rule 61).
+// answer decides whether a result of an incremental fetch has to be sent, and keeps what was sent (rule 69). A
+// partition that gave records moves to the end, so that all get their turn (rule 61).
 func (s *session) answer(part *sessionPart, res *protocol.FetchResult, hasRecords, rotate bool) bool {
 	send := hasRecords
 	if hasRecords && rotate {

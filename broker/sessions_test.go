@@ -106,7 +106,8 @@ func TestRule067_068_EpochsOfASession(t *testing.T) {
 
 		// Epoch -1 with an id ends it, and 0 ends it and begins another.
 		s.epoch = -1
-		if resp := s.ask([]kmsg.FetchRequestTopicPartition{fetchFrom(0, 0)}); resp.SessionID != 0 || sketch(t, resp) != "0:0" {
+		resp = s.ask([]kmsg.FetchRequestTopicPartition{fetchFrom(0, 0)})
+		if resp.SessionID != 0 || sketch(t, resp) != "0:0" {
 			t.Errorf("version %d, the end: %+v", version, resp)
 		}
 		s.epoch = 4

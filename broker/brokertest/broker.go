@@ -34,7 +34,8 @@ type Broker struct {
 	done chan error
 }
 
-// Start runs a broker until the test ends. Data is in memory and timers of groups are short, unless Options say otherwise.
+// Start runs a broker until the test ends. Data is in memory and timers of groups are short, unless Options say
+// otherwise.
 func Start(t testing.TB, o Options) *Broker {
 	t.Helper()
 	if o.FS == nil {

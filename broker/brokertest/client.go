@@ -1,5 +1,5 @@
-// Package brokertest runs brokers in the test's own process and speaks to them in raw requests, so that a test sees every
-// field of an answer, and may send what no client library would.
+// Package brokertest runs brokers in the test's own process and speaks to them in raw requests, so that a test sees
+// every field of an answer, and may send what no client library would.
 //
 // Invariant: nothing that it starts outlives the test.
 package brokertest

@@ -3,7 +3,8 @@
 //
 // It leaves to others: the log itself (storage), and who leads and who is in sync (cluster/meta).
 //
-// Invariant: within one leader epoch the high watermark never falls, and it is never above the end of any replica in sync.
+// Invariant: within one leader epoch the high watermark never falls, and it is never above the end of any replica in
+// sync.
 package replica
 
 import (
@@ -40,8 +41,8 @@ type Effects struct {
 	Advanced      bool            // it has risen
 }
 
-// NewLeader begins an epoch of leadership over a log that ends at logEnd. highWatermark is what this replica last knew of
-// it; it is never above logEnd, as a crash may have taken records that were not on disk.
+// NewLeader begins an epoch of leadership over a log that ends at logEnd. highWatermark is what this replica last
+// knew of it; it is never above logEnd, as a crash may have taken records that were not on disk.
 func NewLeader(a Assignment, logEnd, highWatermark protocol.Offset) *Leader {
 	l := &Leader{a: a, hw: min(highWatermark, logEnd)}
 	for _, id := range a.Replicas {
