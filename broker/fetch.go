@@ -20,6 +20,13 @@ const (
 	readUncommitted = 0
 )
 
+// partitionsMax is how many partitions one Produce or Fetch may name. Each takes a few hundred bytes while the request is
+// worked on, many times what it takes in the request, and no client comes near it.
+const partitionsMax = 100_000
+
+// keptMax is how many partitions a Produce or Fetch may have had for its memory to be kept for the next one.
+const keptMax = 4096
+
 // fetch is one Fetch request on its way. It is used again, by the next request that comes: what may still look at it
 // later is only the timer and an append that has just been watching, and these do no more than wake a request without
 // cause.
@@ -56,6 +63,10 @@ func handleFetch(b *Broker, r *request) {
 		r.Hangup(err.Error())
 		return
 	}
+	if req.Partitions+req.Forgotten > partitionsMax {
+		r.Hangup("a Fetch that names too many partitions")
+		return
+	}
 	f, ok := b.fetches.Get().(*fetch)
 	if !ok {
 		f = &fetch{b: b}
@@ -81,6 +92,9 @@ func (f *fetch) resume(now time.Time, last bool) *protocol.Response {
 		return f.answer(now)
 	}
 	f.releaseRecords()
+	if cap(f.results) > keptMax {
+		f.results = nil // made anew when it is woken
+	}
 	f.wait.need.Store(f.minBytes - got)
 	if len(f.wait.watched) == 0 {
 		f.watchAll()
@@ -128,8 +142,10 @@ func (f *fetch) start(now time.Time) protocol.Code {
 		f.takeGiven()
 		return protocol.None
 	}
+	if !ss.touch(s, now, len(s.parts)) {
+		return protocol.FetchSessionIDNotFound // the client begins another one
+	}
 	s.epoch = nextSessionEpoch(s.epoch)
-	ss.touch(s, now, len(s.parts))
 	f.session, f.full = s, false
 	for e := s.order.Front(); e != nil; e = e.Next() {
 		f.parts = append(f.parts, e.Value.(*sessionPart))
@@ -288,5 +304,7 @@ func (f *fetch) release() {
 	clear(f.state)
 	f.given, f.parts, f.results, f.sent, f.state = f.given[:0], f.parts[:0], f.results[:0], f.sent[:0], f.state[:0]
 	f.r, f.session, f.req = nil, nil, protocol.FetchRequest{}
-	f.b.fetches.Put(f)
+	if cap(f.results) <= keptMax {
+		f.b.fetches.Put(f)
+	}
 }

@@ -113,6 +113,18 @@ func TestDeclaredSizesCostNothing(t *testing.T) {
 	}
 }
 
+func TestARequestOfTooManyPartitions(t *testing.T) {
+	w := newWorld(t)
+	parts := make([]kmsg.FetchRequestTopicPartition, 100_001)
+	w.c.Send(w.c.Encode(fetchRequest(4, "t", w.id, parts...)))
+	w.c.Closed()
+	c := w.b.Dial()
+	req := produceRequest(9, "t", w.id, 0, 1, nil)
+	req.Topics[0].Partitions = make([]kmsg.ProduceRequestTopicPartition, 100_001)
+	c.Send(c.Encode(req))
+	c.Closed()
+}
+
 // FuzzConnection sends what it is given to a broker, in frames whose sizes are right, and sees that the broker neither
 // panics nor stops answering others. Each frame is: API (an index), version, then a body up to a length byte pair.
 func FuzzConnection(f *testing.F) {

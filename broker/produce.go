@@ -52,6 +52,10 @@ func handleProduce(b *Broker, r *request) {
 		r.Hangup(err.Error())
 		return
 	}
+	if req.Partitions > partitionsMax {
+		r.Hangup("a Produce that names too many partitions")
+		return
+	}
 	pr, ok := b.produces.Get().(*produce)
 	if !ok {
 		pr = &produce{}
@@ -377,5 +381,7 @@ func (pr *produce) release() {
 	clear(pr.results)
 	pr.r, pr.req = nil, protocol.ProduceRequest{}
 	pr.parts, pr.results = pr.parts[:0], pr.results[:0]
-	b.produces.Put(pr)
+	if cap(pr.results) <= keptMax {
+		b.produces.Put(pr)
+	}
 }

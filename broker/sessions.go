@@ -14,6 +14,10 @@ const (
 	// before a larger one may (FetchSessionCache's evictionMs).
 	sessionIdle = 2 * time.Minute
 
+	// sessionPartsMax is how many partitions all sessions may hold together. Kafka bounds the number of sessions only, so
+	// that a few clients could fill its memory with large ones.
+	sessionPartsMax = 500_000
+
 	sessionEpochFull  = 0  // a full fetch that asks for a session
 	sessionEpochFinal = -1 // a full fetch without one
 )
@@ -93,16 +97,23 @@ func (ss *sessions) remove(s *session) {
 	ss.parts -= s.size
 }
 
-// touch notes that a session was used and how large it is.
-func (ss *sessions) touch(s *session, now time.Time, size int) {
+// touch notes that a session was used and how large it is. It is false where the session has ended, or has grown to more
+// than there is room for and ends now.
+func (ss *sessions) touch(s *session, now time.Time, size int) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.byID[s.id] != s {
-		return
+		return false
+	}
+	if size > s.size && ss.parts+size-s.size > sessionPartsMax {
+		ss.remove(s)
+		ss.evicted++
+		return false
 	}
 	s.used = now
 	ss.parts += size - s.size
 	s.size = size
+	return true
 }
 
 // begin gives a session an id and a slot. It is false where there is no slot for it: the client then goes on without.
@@ -110,7 +121,7 @@ func (ss *sessions) begin(s *session, now time.Time) bool {
 	size := len(s.parts)
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if len(ss.byID) >= ss.slots && !ss.evict(s, now) {
+	if ss.parts+size > sessionPartsMax || len(ss.byID) >= ss.slots && !ss.evict(s, now) {
 		return false
 	}
 	for {

@@ -118,3 +118,24 @@ func (b *budget) waiting() int {
 	defer b.mu.Unlock()
 	return len(b.mu.frames)
 }
+
+func TestSessionsAreBoundedTogether(t *testing.T) {
+	now := time.Now()
+	ss := newSessions(1000)
+	big := sized(sessionPartsMax-1, false)
+	if !ss.begin(big, now) {
+		t.Fatal("no room in an empty cache")
+	}
+	if ss.begin(sized(2, false), now) {
+		t.Error("a session was begun for which there is no room")
+	}
+	if !ss.begin(sized(1, false), now) {
+		t.Error("no session, though there is room")
+	}
+	if ss.touch(big, now, sessionPartsMax) || ss.get(big.id) != nil {
+		t.Error("a session that outgrows the cache is still there")
+	}
+	if _, parts, _ := ss.counts(); parts != 1 {
+		t.Errorf("%d partitions are left", parts)
+	}
+}
