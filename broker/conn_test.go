@@ -436,7 +436,7 @@ func TestConnectionLimits(t *testing.T) {
 	w.recv(c)
 }
 
-func TestAnIdleConnectionIsClosed(t *testing.T) {
+func TestC121_AnIdleConnectionIsClosed(t *testing.T) {
 	w := newWire(t, map[int16]handler{keyHeartbeat: answerHeartbeat}, map[string]string{"connections.max.idle.ms": "100"})
 	nc := w.dial()
 	w.send(nc, heartbeat(1))

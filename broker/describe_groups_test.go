@@ -30,7 +30,7 @@ func TestRule096_DescribeGroups(t *testing.T) {
 	w.wants("nothing", req, 0, 6, "{}")
 }
 
-func TestRule097_ListGroups(t *testing.T) {
+func TestRule097_C91_ListGroups(t *testing.T) {
 	w := newGroupWire(t, nil)
 	req := kmsg.NewPtrListGroupsRequest()
 	w.wants("nothing", req, 0, 5, "{ErrorCode:0}")
@@ -49,7 +49,7 @@ func TestRule097_ListGroups(t *testing.T) {
 		{[]string{"whatever"}, nil, "{ErrorCode:0}"},
 		{nil, []string{"consumer", "share"}, "{ErrorCode:0}"},
 		{nil, []string{"whatever"}, "{ErrorCode:0}"},
-	} { // C91
+	} {
 		req.StatesFilter, req.TypesFilter = c.states, c.types
 		w.wants("the list filtered", req, 5, 5, c.want)
 	}

@@ -184,7 +184,11 @@ func (pr *produce) appendAll() {
 func (pr *produce) refuseTransactions() bool {
 	code := protocol.None
 	for _, part := range pr.parts {
-		if len(part.records) < batch.HeaderBytes || !batch.Batch(part.records).IsTransactional() {
+		if len(part.records) < batch.HeaderBytes {
+			continue
+		}
+		// Other formats have something else where the bit is; they are refused later, for what they are.
+		if b := batch.Batch(part.records); b.Magic() != 2 || !b.IsTransactional() {
 			continue
 		}
 		if pr.req.TransactionalID == nil {
