@@ -112,7 +112,7 @@ func (s *Store) keepHouse() {
 		}
 		if now.Sub(expired) >= s.o.ExpiryInterval {
 			expired = now
-			for _, l := range s.All() {
+			for _, l := range s.logs() {
 				l.ExpireProducers(now)
 			}
 		}
@@ -136,7 +136,7 @@ func (s *Store) flushPending() {
 
 // flushByTime asks for flushes of logs that flush.ms makes due and nobody appends to.
 func (s *Store) flushByTime(now time.Time) {
-	for _, l := range s.All() {
+	for _, l := range s.logs() {
 		if l.dueByTime(now) {
 			s.flushSoon(l, l.active().Next())
 		}
@@ -186,7 +186,7 @@ func (s *Store) Checkpoint(hw map[protocol.TopicPartition]protocol.Offset) error
 // ofDir keeps the partitions whose log is in d.
 func (s *Store) ofDir(d *dataDir, all map[protocol.TopicPartition]protocol.Offset) offsets {
 	o := offsets{}
-	for _, l := range s.All() {
+	for _, l := range s.logs() {
 		if at, ok := all[l.tp]; ok && path.Dir(l.dir) == d.path {
 			o[l.tp] = at
 		}
@@ -197,7 +197,7 @@ func (s *Store) ofDir(d *dataDir, all map[protocol.TopicPartition]protocol.Offse
 // recoveryPoints are those of the open logs, and what was known of those that are offline.
 func (s *Store) recoveryPoints(d *dataDir) offsets {
 	o := s.offlineOf(d, recoveryPointFile)
-	for _, l := range s.All() {
+	for _, l := range s.logs() {
 		if path.Dir(l.dir) == d.path {
 			o[l.tp] = protocol.Offset(l.synced.Load())
 		}
@@ -222,7 +222,7 @@ func (s *Store) offlineOf(d *dataDir, file string) offsets {
 func (s *Store) keepStarts(d *dataDir, must *Log) error {
 	return d.write(s.fs, logStartFile, func() offsets {
 		o := s.offlineOf(d, logStartFile)
-		logs := s.All()
+		logs := s.logs()
 		if must != nil {
 			logs = append(logs, must)
 		}
@@ -307,28 +307,69 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
+// syncEachMax is up to how many changed logs are synced one by one when the store is closed. More are synced all at once.
+const syncEachMax = 64
+
 // closeLogs says which folders hold logs that could not be closed.
 func (s *Store) closeLogs() (errs []error, torn map[string]bool) {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
+	var changed, others []*Log
+	for _, l := range s.logs() {
+		if l.Failure() == nil && l.changedSinceOpened() {
+			changed = append(changed, l)
+		} else {
+			others = append(others, l)
+		}
+	}
 	torn = map[string]bool{}
+	var mu sync.Mutex
+	failed := func(dir string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		torn[dir] = true
+		errs = append(errs, err)
+	}
+	closing := func(do func(l *Log) error) func(l *Log) {
+		return func(l *Log) {
+			if err := do(l); err != nil {
+				failed(path.Dir(l.dir), fmt.Errorf("close the log of %v: %w", l.tp, err))
+			}
+		}
+	}
+	forEach(others, closing((*Log).close))
+	if len(changed) <= syncEachMax {
+		forEach(changed, closing((*Log).close))
+		return errs, torn
+	}
+	forEach(changed, closing((*Log).closeUnsynced))
+	for _, d := range s.dirs {
+		if err := s.fs.SyncAll(d.path); err != nil {
+			failed(d.path, fmt.Errorf("sync %s: %w", d.path, err))
+		}
+	}
+	for _, l := range changed {
+		if torn[path.Dir(l.dir)] {
+			l.shut()
+		} else {
+			l.closedSynced()
+		}
+	}
+	return errs, torn
+}
+
+// forEach calls do for several logs at a time.
+func forEach(logs []*Log, do func(l *Log)) {
+	var wg sync.WaitGroup
 	next := make(chan *Log)
-	for range closeThreads {
+	for range min(closeThreads, len(logs)) {
 		wg.Go(func() {
 			for l := range next {
-				if err := l.close(); err != nil {
-					mu.Lock()
-					errs = append(errs, fmt.Errorf("close the log of %v: %w", l.tp, err))
-					torn[path.Dir(l.dir)] = true
-					mu.Unlock()
-				}
+				do(l)
 			}
 		})
 	}
-	for _, l := range s.All() {
+	for _, l := range logs {
 		next <- l
 	}
 	close(next)
 	wg.Wait()
-	return errs, torn
 }

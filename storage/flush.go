@@ -105,7 +105,7 @@ func (l *Log) sync(segs []*segment.Segment) error {
 			return err
 		}
 	}
-	if err := l.keepEpochs(); err != nil {
+	if err := l.keepEpochs(vfs.WriteFile); err != nil {
 		return err
 	}
 	return l.keepNames()
@@ -193,8 +193,8 @@ func (l *Log) syncFile(name string) error {
 	return err
 }
 
-// keepEpochs writes the leader-epoch history, durably.
-func (l *Log) keepEpochs() error {
+// keepEpochs writes the leader-epoch history, by a function of vfs.
+func (l *Log) keepEpochs(write func(vfs.FS, string, []byte) error) error {
 	l.mu.Lock()
 	h, dirty := *l.epochs.Load(), l.w.epochsDirty
 	l.w.epochsDirty = false
@@ -205,7 +205,7 @@ func (l *Log) keepEpochs() error {
 	// The history begins at the log's start. Were it durable first, a crash would bring back records of no epoch.
 	err := l.keeper.keepStart(l)
 	if err == nil {
-		err = vfs.WriteFile(l.files.FS(), path.Join(l.dir, epochFile), h.Encode())
+		err = write(l.files.FS(), path.Join(l.dir, epochFile), h.Encode())
 	}
 	if err != nil {
 		l.mu.Lock()
@@ -215,25 +215,50 @@ func (l *Log) keepEpochs() error {
 	return err
 }
 
-// close ends the log: everything is durable, and the next opening needs to read nothing again.
-func (l *Log) close() error {
-	if f := l.Failure(); f != nil {
-		l.shut()
-		return f
-	}
-	err := l.finish()
-	if err == nil {
-		err = l.Flush()
-	}
-	l.shut()
-	return err
+// changedSinceOpened says that closing the log has something to write.
+func (l *Log) changedSinceOpened() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.touched || l.w.epochsDirty
 }
 
+// close ends the log: everything is durable, and the next opening needs to read nothing again.
+func (l *Log) close() error {
+	defer l.shut()
+	if err := l.finish(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	end := l.w.snapshot
+	l.mu.Unlock()
+	if end >= 0 {
+		if err := l.syncFile(path.Join(l.dir, segment.FileName(end, segment.SnapshotSuffix))); err != nil {
+			return err
+		}
+	}
+	return l.Flush()
+}
+
+// closeUnsynced is close without a sync. The files must be synced by the caller, who then calls closedSynced.
+func (l *Log) closeUnsynced() error {
+	if err := l.finish(); err != nil {
+		return err
+	}
+	return l.keepEpochs(vfs.WriteFileUnsynced)
+}
+
+// closedSynced ends what closeUnsynced began.
+func (l *Log) closedSynced() {
+	l.synced.Store(int64(l.active().Next()))
+	l.shut()
+}
+
+// finish ends the writing.
 func (l *Log) finish() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.w.closed {
-		return ErrClosed
+	if err := l.usable(); err != nil {
+		return err
 	}
 	l.w.sealed = true
 	if !l.w.touched && !l.w.epochsDirty {
@@ -243,14 +268,10 @@ func (l *Log) finish() error {
 	if err := l.active().Finish(); err != nil {
 		return err
 	}
-	end := l.active().Next()
 	if l.w.producers.Len() == 0 && l.w.snapshot < 0 {
 		return nil
 	}
-	if err := l.writeSnapshot(end); err != nil {
-		return err
-	}
-	return l.syncFile(path.Join(l.dir, segment.FileName(end, segment.SnapshotSuffix)))
+	return l.writeSnapshot(l.active().Next())
 }
 
 // shut lets go of the files. Slices that are out stay readable.

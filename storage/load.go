@@ -50,10 +50,31 @@ func (s *Store) load() error {
 	}
 	close(next)
 	wg.Wait()
+	if err := s.keepLowered(); err != nil {
+		return err
+	}
 	if len(todo) > 0 {
 		s.logger.Info("logs are open", "logs", len(s.mu.logs), "offline", len(s.mu.failed),
 			"ms", s.o.Now().Sub(began).Milliseconds())
 	}
+	return nil
+}
+
+// keepLowered makes lowered recovery points durable, before anything is appended. One file costs less than to sync the
+// indexes of each log; that is done in the background, which raises the recovery points again.
+func (s *Store) keepLowered() error {
+	for _, d := range s.dirs {
+		if len(s.lowered) == 0 {
+			return nil
+		}
+		if err := d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) }); err != nil {
+			return &UnusableError{Path: d.path, What: "cannot be written", Do: "Check the disk and the rights.", Err: err}
+		}
+	}
+	for _, l := range s.lowered {
+		s.flushSoon(l, l.active().Next())
+	}
+	s.lowered = nil
 	return nil
 }
 
@@ -103,6 +124,9 @@ func (s *Store) openFound(f found) {
 		return
 	}
 	s.mu.logs[f.tp] = l
+	if r.Lowered {
+		s.lowered = append(s.lowered, l)
+	}
 	switch {
 	case r.Cut > 0:
 		s.logger.Warn("log was cut after a crash", append(attrs, "end", r.End, "cutBytes", r.Cut, "readBytes", r.Bytes,

@@ -44,6 +44,8 @@ type Recovered struct {
 	Cut      int64           // bytes that did not check out and were removed
 	End      protocol.Offset // where the log ends now
 	Reason   error           // why the first byte that was cut did not check out
+	// Lowered says that the recovery point is lower than it was, since indexes below it were made anew and not synced.
+	Lowered bool
 }
 
 // onDisk is what a log's folder holds.

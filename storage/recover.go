@@ -25,14 +25,16 @@ type recovery struct {
 	segs    []*segment.Segment
 	next    protocol.Offset // where the log goes on after segs
 	epochs  epoch.History
-	trusted int  // so many segments are not read again
-	kafkas  bool // Kafka wrote this folder last, and did not end in order
+	trusted int             // so many segments are not read again
+	kafkas  bool            // Kafka wrote this folder last, and did not end in order
+	durable protocol.Offset // the new recovery point
 }
 
 func (r *recovery) run() error {
 	if err := r.dropBelowStart(); err != nil {
 		return err
 	}
+	r.durable = r.o.recovery
 	r.trusted = len(r.disk.segments)
 	if !r.o.clean {
 		r.trusted = 0
@@ -127,14 +129,14 @@ func (r *recovery) openTrusted() error {
 // readEpochs reads the epochs as far as the trusted segments go; where the file cannot be read, from the segments.
 func (r *recovery) readEpochs() error {
 	b, err := vfs.ReadFile(r.o.files.FS(), path.Join(r.o.dir, epochFile), smallFileMax)
-	if err == nil {
+	if err == nil && (len(b) > 0 || r.trusted == 0 || r.o.clean) { // an empty file may be a torn one
 		if h, perr := epoch.Parse(b); perr == nil {
 			r.epochs, _ = h.TruncateEnd(r.next)
 			return nil
 		} else {
 			r.o.logger.Warn("leader epochs are read from the log, the file is damaged", "dir", r.o.dir, "err", perr)
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	r.l.w.epochsDirty = true
@@ -241,9 +243,8 @@ func (r *recovery) readAgain() error {
 			}
 		}
 		if base < r.o.recovery { // its indexes were durable, and those made anew are not yet
-			if err := s.Sync(); err != nil {
-				return err
-			}
+			r.done.Lowered = true
+			r.durable = min(r.durable, base)
 		}
 		r.done.Segments++
 		r.done.Bytes += size
@@ -306,14 +307,14 @@ func (r *recovery) finish() error {
 	r.done.End = r.next
 	l.segments.Store(&r.segs)
 	l.start.Store(int64(start))
-	l.synced.Store(int64(min(r.o.recovery, r.next)))
+	l.synced.Store(int64(min(r.durable, r.next)))
 	if r.o.clean {
 		l.synced.Store(int64(r.next))
 	}
 	h, changed := r.epochs.TruncateStart(start)
-	l.w.epochsDirty = l.w.epochsDirty || changed || r.done.Segments > 0
+	l.w.epochsDirty = l.w.epochsDirty || changed || r.done.Bytes > 0
 	l.epochs.Store(&h)
-	l.w.touched = l.w.epochsDirty || !r.o.clean
+	l.w.touched = l.w.epochsDirty || r.done.Bytes > 0
 	l.publishUnstable()
 	l.named.Store(r.o.clean || r.o.recovery > 0)
 	l.w.rollAt = r.o.now.Add(r.o.cfg.SegmentAge)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"path"
 	"runtime"
 	"slices"
@@ -75,6 +74,7 @@ type Store struct {
 	logger *slog.Logger
 
 	background background
+	lowered    []*Log // while logs are opened; under mu
 
 	changes sync.Mutex // one Create or Delete at a time; taken before every other lock
 
@@ -215,11 +215,20 @@ func (s *Store) Failed(tp protocol.TopicPartition) error {
 	return nil
 }
 
+// logs is every log, in no order.
+func (s *Store) logs() []*Log {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	logs := make([]*Log, 0, len(s.mu.logs)+1)
+	for _, l := range s.mu.logs {
+		logs = append(logs, l)
+	}
+	return logs
+}
+
 // All is every log, by name.
 func (s *Store) All() []*Log {
-	s.mu.RLock()
-	logs := slices.Collect(maps.Values(s.mu.logs))
-	s.mu.RUnlock()
+	logs := s.logs()
 	slices.SortFunc(logs, func(a, b *Log) int { return comparePartitions(a.tp, b.tp) })
 	return logs
 }

@@ -31,10 +31,7 @@ func Open(d *Descriptors, dir string, base protocol.Offset, k Known) (*Segment, 
 	s := newSegment(d, dir, base)
 	s.offsets.open(sizes.Index)
 	s.times.open(sizes.Time)
-	s.txns.size = sizes.Txn / txnEntryBytes * txnEntryBytes
-	if sizes.Txn < 0 {
-		s.txns.size = -1
-	}
+	s.txns.open(sizes.Txn)
 	s.size.Store(sizes.Log)
 	if k.Unfinished {
 		if err := s.unfinish(); err != nil {

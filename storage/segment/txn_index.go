@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 
 	"moldau.io/moldau/protocol"
 )
@@ -20,7 +21,8 @@ type AbortedTxn struct {
 // txnIndex is the file of a segment's aborted transactions. Most segments have none.
 type txnIndex struct {
 	file handle
-	size int64 // bytes; -1 when there is no file. The writer's
+	size int64       // bytes; -1 when there is no file. The writer's
+	some atomic.Bool // there are entries
 }
 
 func (x *txnIndex) append(a AbortedTxn) error {
@@ -44,11 +46,15 @@ func (x *txnIndex) append(a AbortedTxn) error {
 		return fmt.Errorf("write %s: %w", x.file.name(), err)
 	}
 	x.size += txnEntryBytes
+	x.some.Store(true)
 	return nil
 }
 
 // read appends the entries to into. A torn entry at the end is left out.
 func (x *txnIndex) read(into []AbortedTxn) ([]AbortedTxn, error) {
+	if !x.some.Load() {
+		return into, nil
+	}
 	f, err := x.file.acquire()
 	if errors.Is(err, fs.ErrNotExist) {
 		return into, nil
@@ -79,7 +85,17 @@ func (x *txnIndex) read(into []AbortedTxn) ([]AbortedTxn, error) {
 	return into, nil
 }
 
+// open looks at the size that the file has on disk, -1 where there is none.
+func (x *txnIndex) open(size int64) {
+	x.size = size
+	if size >= 0 {
+		x.size = size / txnEntryBytes * txnEntryBytes
+	}
+	x.some.Store(size >= txnEntryBytes)
+}
+
 func (x *txnIndex) reset() error {
+	x.some.Store(false)
 	f, err := x.file.acquire()
 	if errors.Is(err, fs.ErrNotExist) {
 		x.size = -1
@@ -97,6 +113,9 @@ func (x *txnIndex) reset() error {
 }
 
 func (x *txnIndex) sync() error {
+	if !x.some.Load() {
+		return nil
+	}
 	f, err := x.file.acquire()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

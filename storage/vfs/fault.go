@@ -90,6 +90,13 @@ func (x *faultFS) SyncDir(dir string) error {
 	return x.fs.SyncDir(dir)
 }
 
+func (x *faultFS) SyncAll(dir string) error {
+	if err := x.ask(Op{Kind: "SyncAll", Name: dir}); err != nil {
+		return err
+	}
+	return x.fs.SyncAll(dir)
+}
+
 func (x *faultFS) Lock(name string) (io.Closer, error) {
 	if err := x.ask(Op{Kind: "Lock", Name: name}); err != nil {
 		return nil, err

@@ -236,6 +236,30 @@ func (m *Mem) SyncDir(dir string) error {
 	return nil
 }
 
+// SyncAll implements FS.
+func (m *Mem) SyncAll(dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, err := m.dir("sync", dir)
+	if err != nil {
+		return err
+	}
+	d.syncAll()
+	return nil
+}
+
+func (d *memDir) syncAll() {
+	clear(d.synced)
+	for name, n := range d.names {
+		d.synced[name] = n
+		if n.dir != nil {
+			n.dir.syncAll()
+		} else {
+			n.file.synced, n.file.dirty = slices.Clone(n.file.data), false
+		}
+	}
+}
+
 // Lock implements FS.
 func (m *Mem) Lock(name string) (io.Closer, error) {
 	f, err := m.Create(name)

@@ -131,6 +131,21 @@ func (osFS) SyncDir(dir string) error {
 	return err
 }
 
+// SyncAll is syncfs(2), which reports what could not be written since the last call (Linux 5.8).
+func (osFS) SyncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		err := unix.Syncfs(int(d.Fd()))
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
 // Lock uses an open-file-description lock: it excludes a JVM's lock on the same file (a POSIX one), another process of
 // ours, and a second attempt in this process, which a POSIX lock would let through.
 func (osFS) Lock(name string) (io.Closer, error) {

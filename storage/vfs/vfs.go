@@ -33,6 +33,8 @@ type FS interface {
 	Remove(name string) error
 	// SyncDir keeps the names in dir through a crash: creations, renames and removals before it.
 	SyncDir(dir string) error
+	// SyncAll keeps everything below dir through a crash, in one go: for many files it is far cheaper than a Sync of each.
+	SyncAll(dir string) error
 	// Lock takes the file's exclusive lock, and keeps it until the closer is closed or the process ends. When somebody else
 	// holds it the error is a *LockedError.
 	Lock(name string) (io.Closer, error)
@@ -94,11 +96,8 @@ func ReadFile(fsys FS, name string, max int64) ([]byte, error) {
 // WriteFile replaces a file in one step: after a crash it holds the old bytes or the new ones. They are durable when it
 // returns.
 func WriteFile(fsys FS, name string, data []byte) error {
-	if err := writeTmp(fsys, name+".tmp", data); err != nil {
+	if err := replace(fsys, name, data, File.Sync); err != nil {
 		return err
-	}
-	if err := fsys.Rename(name+".tmp", name); err != nil {
-		return fmt.Errorf("rename %s into place: %w", name, err)
 	}
 	if err := fsys.SyncDir(path.Dir(name)); err != nil {
 		return fmt.Errorf("sync the folder of %s: %w", name, err)
@@ -106,7 +105,23 @@ func WriteFile(fsys FS, name string, data []byte) error {
 	return nil
 }
 
-func writeTmp(fsys FS, tmp string, data []byte) (err error) {
+// WriteFileUnsynced replaces a file in one step for those who read it meanwhile, but not for a crash: it may leave the file
+// with neither the old nor the new bytes until it is synced.
+func WriteFileUnsynced(fsys FS, name string, data []byte) error {
+	return replace(fsys, name, data, func(File) error { return nil })
+}
+
+func replace(fsys FS, name string, data []byte, sync func(File) error) error {
+	if err := writeTmp(fsys, name+".tmp", data, sync); err != nil {
+		return err
+	}
+	if err := fsys.Rename(name+".tmp", name); err != nil {
+		return fmt.Errorf("rename %s into place: %w", name, err)
+	}
+	return nil
+}
+
+func writeTmp(fsys FS, tmp string, data []byte, sync func(File) error) (err error) {
 	f, err := fsys.Create(tmp)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", tmp, err)
@@ -119,7 +134,7 @@ func writeTmp(fsys FS, tmp string, data []byte) (err error) {
 	if _, err := f.WriteAt(data, 0); err != nil {
 		return fmt.Errorf("write %s: %w", tmp, err)
 	}
-	if err := f.Sync(); err != nil {
+	if err := sync(f); err != nil {
 		return fmt.Errorf("sync %s: %w", tmp, err)
 	}
 	return nil
