@@ -11,6 +11,7 @@ import (
 func handleDeleteRecords(b *Broker, r *request) {
 	req := r.msg.(*kmsg.DeleteRecordsRequest)
 	resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
+	moved := false
 	for _, t := range req.Topics {
 		rt := kmsg.NewDeleteRecordsResponseTopic()
 		rt.Topic = t.Topic
@@ -20,9 +21,16 @@ func handleDeleteRecords(b *Broker, r *request) {
 			low, err := b.deleteRecords(protocol.TopicPartition{Topic: t.Topic, Partition: p.Partition},
 				protocol.Offset(p.Offset))
 			rp.LowWatermark, rp.ErrorCode = int64(low), int16(b.readCode(err, t.Topic, p.Partition))
+			moved = moved || err == nil
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
+	}
+	if moved {
+		// Where logs begin is written now and then, as in Kafka; but who deletes records wants them gone, also after a crash.
+		if err := b.store.Checkpoint(nil); err != nil {
+			b.firsts.warn(b.log, "checkpoint", "cannot write where logs begin", "err", err)
+		}
 	}
 	r.Reply(resp)
 }

@@ -80,12 +80,9 @@ func (f *fetch) find(part *sessionPart) (*Partition, protocol.Code) {
 }
 
 // goneTopic is the code for a topic that was known under its id once: it is deleted, or another one has its name now.
-// Only a session remembers; to a request without one the id is as unknown as any (rule 66).
+// A session remembers, and so does a request that has been waiting; to any other the id is as unknown as any (rule 66).
 func (f *fetch) goneTopic(part *sessionPart) protocol.Code {
-	switch {
-	case f.full:
-		return protocol.UnknownTopicID
-	case f.b.partitions.topic(part.topic) != nil:
+	if f.b.partitions.topic(part.topic) != nil {
 		return protocol.InconsistentTopicID
 	}
 	return protocol.UnknownTopicOrPartition

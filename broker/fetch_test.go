@@ -304,8 +304,9 @@ func TestAFetchOfADeletedTopicIsWoken(t *testing.T) {
 	w.c.Send(w.c.Encode(req))
 	deleteTopic(w.b.Dial(), w.id)
 	resp := w.c.Answer(req).(*kmsg.FetchResponse)
-	if p := one(t, resp); protocol.Code(p.ErrorCode) != protocol.UnknownTopicID {
-		t.Errorf("%+v", p)
+	// Kafka says 3 to one that has been waiting; should the deletion have been faster than the fetch, the id is unknown.
+	if code := protocol.Code(one(t, resp).ErrorCode); code != protocol.UnknownTopicOrPartition && code != protocol.UnknownTopicID {
+		t.Errorf("code %v", code)
 	}
 }
 

@@ -12,6 +12,7 @@ var fetchScripts = []script{
 	{"fetch-versions", scriptFetchVersions},
 	{"fetch-limits", scriptFetchLimits},
 	{"fetch-waiting", scriptFetchWaiting},
+	{"fetch-wakes", scriptFetchWakes},
 	{"fetch-sessions", scriptFetchSessions},
 }
 
@@ -141,6 +142,36 @@ func scriptFetchWaiting(s *session) {
 		req = fetch(v, name, id, 1, 0)
 		req.MaxWaitMillis = -1
 		timed("negative wait", req)
+	}
+}
+
+// scriptFetchWakes has fetches wait for what comes while they wait.
+func scriptFetchWakes(s *session) {
+	for _, v := range []int16{4, 12, 18} {
+		name, id := s.topic("t"+string(rune('a'+v)), 2)
+		waiting := func(partition int32, minBytes int32) *kmsg.FetchRequest {
+			req := fetch(v, name, id, partition, 0)
+			req.MaxWaitMillis, req.MinBytes = 10_000, minBytes
+			return req
+		}
+		size := int32(len(simple(3).bytes()))
+		began := time.Now()
+		one := s.start("wakes", waiting(0, 1))
+		two := s.start("wakes at the second batch", waiting(0, size+1))
+		other := s.start("other partition", waiting(1, 1))
+		s.write(name, 0, simple(3).bytes())
+		one()
+		s.write(name, 0, simple(3).bytes())
+		two()
+		s.write(name, 1, simple(1).bytes())
+		other()
+		s.note("all came", map[bool]string{true: "at once", false: "late"}[time.Since(began) < 5*time.Second])
+		tail := fetch(v, name, id, 0, 6)
+		tail.MaxWaitMillis = 10_000
+		gone := s.start("topic that is deleted", tail)
+		s.quiet(deleteTopics(5, name))
+		gone()
+		s.note("came", map[bool]string{true: "at once", false: "late"}[time.Since(began) < 8*time.Second])
 	}
 }
 

@@ -32,11 +32,23 @@ var knownTable = []known{
 		"Kafka fails with an exception (-1), upon which clients give up idempotence; here it is an invalid record"},
 	{"produce-stumbles", regexp.MustCompile(`offset delta wrong`), regexp.MustCompile(`.`), false,
 		"Kafka means to rebuild such a batch and fails with an exception (-1) over its own iterator; here it is rebuilt"},
+	{"stopped", regexp.MustCompile(`.`), regexp.MustCompile(`LeaderEpoch$`), false, epochsOfRestarts},
+	{"killed", regexp.MustCompile(`.`), regexp.MustCompile(`LeaderEpoch$`), false, epochsOfRestarts},
+	{"stopped", regexp.MustCompile(`repeat of the oldest`), regexp.MustCompile(`.`), false, windowsOfRestarts},
+	{"killed", regexp.MustCompile(`repeat of the oldest`), regexp.MustCompile(`.`), false, windowsOfRestarts},
+	{"stopped", regexp.MustCompile(`offsets of the trimmed`), regexp.MustCompile(`Offset$`), false,
+		"of the largest timestamp, as in delete-records"},
+	{"fetch-wakes", regexp.MustCompile(`topic that is deleted`), regexp.MustCompile(`AbortedTransactions$`), false,
+		"Kafka has null or empty by the moment at which it finds out that there is no such topic; clients take both"},
 	{"fetch-limits", regexp.MustCompile(`negative`), regexp.MustCompile(`.`), false,
 		"Kafka fails with an exception (-1); here a negative limit is none at all, which leaves the first batch"},
 	{"fetch-versions", regexp.MustCompile(`isolation level 2`), regexp.MustCompile(`.`), false,
 		"Kafka fails with an exception (-1); here what is not read_uncommitted is read_committed"},
 }
+
+const epochsOfRestarts = "a restart is one new leader epoch here; in Kafka it is two, one for the time without a leader"
+
+const windowsOfRestarts = "after a restart Kafka knows a producer's last batch only; here it is all five, so that no repeat is refused"
 
 // knownReason says why a difference is meant, or "".
 func knownReason(script string, st step, path string, absentHere bool) string {

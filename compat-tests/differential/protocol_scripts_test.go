@@ -4,6 +4,8 @@ package differential
 
 import (
 	"encoding/binary"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,7 +15,10 @@ import (
 var protocolScripts = []script{
 	{"api-versions", scriptApiVersions},
 	{"api-versions-unsupported", scriptApiVersionsUnsupported},
+	{"api-versions-misrouted", scriptMisrouted},
 	{"hostile-frames", scriptHostileFrames},
+	{"hostile-counts", scriptHostileCounts},
+	{"hostile-streams", scriptHostileStreams},
 	{"hostile-bodies", scriptHostileBodies},
 	{"unknown-apis", scriptUnknownApis},
 }
@@ -93,6 +98,83 @@ func scriptHostileFrames(s *session) {
 	s.raw("TLS", soon, []byte{0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3})
 	s.opaque("a frame byte by byte", soon, good)
 	s.opaque("unknown tag in the request header", soon, taggedHeader(18, 3, 9, []byte{7, 3, 1, 2, 3}, []byte{2, 'x', 2, '1', 0}))
+}
+
+// scriptMisrouted names the broker that a client believes it has connected to (KIP-1242).
+func scriptMisrouted(s *session) {
+	resp, _ := s.quiet(metadataOf(9)).(*kmsg.MetadataResponse)
+	if resp == nil || resp.ClusterID == nil {
+		s.fail("no cluster id")
+	}
+	own, other := resp.ClusterID, ptr("another-cluster")
+	for _, c := range []struct {
+		label   string
+		cluster *string
+		node    int32
+	}{
+		{"right", own, 1}, {"wrong node", own, 2}, {"wrong cluster", other, 1}, {"both wrong", other, 9}, {"no node", own, -1}, {"no cluster", nil, 1},
+		{"neither", nil, -1}, {"empty cluster", ptr(""), 1}, {"negative node", own, -2},
+	} {
+		req := apiVersions(5, "compat", "1")
+		req.ClusterID, req.NodeID = c.cluster, c.node
+		s.ask(c.label, req)
+	}
+}
+
+// scriptHostileCounts declares more than it sends, in every place where a short body can.
+func scriptHostileCounts(s *session) {
+	many := []byte{0xff, 0xff, 0xff, 0xff, 0x07} // 2^31 - 1
+	for _, key := range requiredKeys {
+		v := s.versions[key][1]
+		req := kmsg.RequestForKey(key)
+		req.SetVersion(v)
+		if !req.IsFlexible() {
+			continue
+		}
+		name := kmsg.NameForKey(key)
+		s.opaque(name+": many tags in the header", soon, header(key, v, 1, ptr("me"), false, many))
+		whole := req.AppendTo(nil) // ends with a count of tags
+		s.opaque(name+": many tags in the body", soon, header(key, v, 1, ptr("me"), true, append(whole[:len(whole)-1:len(whole)-1], many...)))
+		s.opaque(name+": a tag longer than the frame", soon,
+			header(key, v, 1, ptr("me"), true, append(append(whole[:len(whole)-1:len(whole)-1], 1, 77), many...)))
+		s.opaque(name+": tags out of order", soon,
+			header(key, v, 1, ptr("me"), true, append(whole[:len(whole)-1:len(whole)-1], 2, 78, 0, 77, 0)))
+	}
+}
+
+// scriptHostileStreams sends good and bad frames on one connection.
+func scriptHostileStreams(s *session) {
+	good := func(correlation int32) []byte { return header(18, 0, correlation, ptr("me"), false, nil) }
+	join := func(frames ...[]byte) []byte { return slices.Concat(frames...) }
+	for _, c := range []struct {
+		label string
+		bytes []byte
+	}{
+		{"good, then an unknown key", join(good(1), header(999, 0, 2, ptr("me"), false, nil), good(3))},
+		{"good, then size 0", join(good(1), []byte{0, 0, 0, 0}, good(3))},
+		{"good, then a huge size", join(good(1), []byte{0x7f, 0xff, 0xff, 0xff}, good(3))},
+		{"good, then a body that does not parse", join(good(1), header(3, 9, 2, ptr("me"), true, []byte{9}), good(3))},
+		{"good twice with the same correlation id", join(good(1), good(1))},
+		{"forty at once", slices.Concat(slices.Repeat([][]byte{good(7)}, 40)...)},
+	} {
+		conn := s.dial()
+		st := step{label: c.label, fields: map[string]string{}}
+		if _, err := conn.Write(c.bytes); err != nil {
+			s.fail("%s: %v", c.label, err)
+		}
+		st.fate = "silent"
+		answers := 0
+		for {
+			if _, err := conn.ReadFrame(wait); err != nil {
+				st.fate = fateOf(err)
+				break
+			}
+			answers++
+		}
+		conn.Close()
+		st.fields["answers"] = strconv.Itoa(answers)
+		s.steps = append(s.steps, st)
+	}
 }
 
 // taggedHeader is a flexible header with one tag.
