@@ -290,7 +290,7 @@ func (c *conn) waitForRoom() bool {
 // ended deals with the end of reading: the client is gone, sent something that is no frame, or is idle for too long.
 func (c *conn) ended(err error) {
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		// Requests that were read are answered if that can be done at once: a client may close its sending half first.
 		c.drain(drainTime)
 		return

@@ -16,6 +16,8 @@ const (
 	bufferBytesMin = 64 << 10
 	// bufferClasses is the number of pooled sizes, each twice the one before. Larger buffers are left to the collector.
 	bufferClasses = 7
+	// trustedBytesMax bounds the memory that a client gets at once because it has sent a frame of that size before.
+	trustedBytesMax = bufferBytesMin << (bufferClasses - 1)
 	// frameHeadBytes is what is looked at before more of a frame is read: size, API key, version.
 	frameHeadBytes = 8
 	// firstFrameBytesMax bounds the one request that is read whatever its version is.
@@ -140,14 +142,26 @@ func checkStart(head []byte, size int) error {
 
 // size is the size that the frame at the front declares.
 func (in *inbound) size() (int, error) {
-	size := int(int32(binary.BigEndian.Uint32(in.buf.b[in.r:])))
+	raw := in.buf.b[in.r:]
+	size := int(int32(binary.BigEndian.Uint32(raw)))
 	switch {
 	case size < 8: // key, version and correlation id
-		return 0, frameErrorf("a frame of %d bytes", size)
+		return 0, frameErrorf("a frame of %d bytes%s", size, lookalike(raw))
 	case size > in.max:
-		return 0, frameErrorf("a frame of %d bytes, the limit is %d (socket.request.max.bytes)", size, in.max)
+		return 0, frameErrorf("a frame of %d bytes, the limit is %d (socket.request.max.bytes)%s", size, in.max, lookalike(raw))
 	}
 	return size, nil
+}
+
+// lookalike says of bytes that are no frame what they may be: the mistakes that people make with ports.
+func lookalike(b []byte) string {
+	switch start := string(b[:4]); {
+	case b[0] == 0x16 && b[1] == 3:
+		return "; it looks like the start of TLS, and this listener is not encrypted"
+	case start == "GET " || start == "POST" || start == "HEAD" || start == "PUT ":
+		return "; it looks like HTTP, and this is a Kafka listener"
+	}
+	return ""
 }
 
 // finish lets go of the frame handed out last.
@@ -193,6 +207,7 @@ func (in *inbound) fill(want int) error {
 		in.w += n
 		in.c.b.metrics.bytesIn.Add(uint64(n))
 		in.note()
+		return nil // an error that came with them comes again
 	}
 	if err != nil {
 		return err
@@ -230,27 +245,23 @@ func (in *inbound) makeRoom(want int) error {
 		}
 		in.large += more
 	}
-	if in.r+want <= len(in.buf.b) && in.w < len(in.buf.b) {
+	if in.r+want <= len(in.buf.b) {
 		return nil
 	}
-	have := in.buf.b[in.r:in.w]
-	size := max(bufferBytesMin, 2*len(have))
-	if want <= in.largest && in.largest <= bufferBytesMin<<(bufferClasses-1) {
-		size = want // this client has sent as much before
+	if in.r > 0 {
+		in.w = copy(in.buf.b, in.buf.b[in.r:in.w])
+		in.r = 0
 	}
-	size = min(size, want)
-	if size <= len(in.buf.b) {
-		if in.r > 0 {
-			in.w = copy(in.buf.b, have)
-			in.r = 0
-		}
-		if in.w < len(in.buf.b) {
-			return nil
-		}
+	trusted := want <= min(in.largest, trustedBytesMax) // this client has sent as much before
+	if want <= len(in.buf.b) || in.w < len(in.buf.b) && !trusted {
+		return nil
 	}
-	next := in.c.b.buffers.get(max(size, len(have)+1))
-	in.w = copy(next.b, have)
-	in.r = 0
+	size := min(want, 2*in.w)
+	if trusted {
+		size = want
+	}
+	next := in.c.b.buffers.get(size)
+	copy(next.b, in.buf.b[:in.w])
 	in.c.b.buffers.put(in.buf)
 	in.buf = next
 	return nil

@@ -3,51 +3,12 @@ package protocol
 import (
 	"bytes"
 	"errors"
-	"io"
 	"reflect"
 	"slices"
 	"testing"
-	"testing/iotest"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-func FuzzFrameReader(f *testing.F) {
-	f.Add(append(framed([]byte("one")), framed(pattern(5000))...), uint16(4096))
-	f.Add([]byte{0x7f, 0xff, 0xff, 0xff, 1}, uint16(1000))
-	f.Add([]byte{0, 0, 0, 0}, uint16(1))
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff}, uint16(1))
-	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint16(65535))
-	f.Fuzz(func(t *testing.T, stream []byte, maxBytes uint16) {
-		whole := NewFrameReader(bytes.NewReader(stream))
-		byteWise := NewFrameReader(iotest.OneByteReader(bytes.NewReader(stream)))
-		at := 0
-		for {
-			a, err := whole.Next(int(maxBytes))
-			b, errB := byteWise.Next(int(maxBytes))
-			if (err == nil) != (errB == nil) {
-				t.Fatalf("whole: %v, by bytes: %v", err, errB)
-			}
-			if err != nil {
-				var size *FrameSizeError
-				if err != io.EOF && !errors.Is(err, ErrFrameCut) && !errors.As(err, &size) {
-					t.Fatalf("error of another kind: %v", err)
-				}
-				if (err == io.EOF) != (at == len(stream)) {
-					t.Fatalf("%v at byte %d of %d", err, at, len(stream))
-				}
-				return
-			}
-			n := len(a.Bytes)
-			if n < 1 || n > int(maxBytes) || !bytes.Equal(a.Bytes, stream[at+4:at+4+n]) || !bytes.Equal(a.Bytes, b.Bytes) {
-				t.Fatalf("a frame of %d bytes at %d differs", n, at)
-			}
-			at += 4 + n
-			a.Release()
-			b.Release()
-		}
-	})
-}
 
 func FuzzHeader(f *testing.F) {
 	f.Add(header(12, 3, "\x00\x02ab", ""))
