@@ -160,7 +160,8 @@ func checkHints(t *testing.T, resp kmsg.Response) {
 		for _, rt := range r.Topics {
 			for _, p := range rt.Partitions {
 				checkFetchCode(t, p.ErrorCode)
-				if p.CurrentLeader.LeaderID != -1 || p.CurrentLeader.LeaderEpoch != -1 || p.PreferredReadReplica != -1 {
+				hint := r.Version >= 16 && (p.ErrorCode == 6 || p.ErrorCode == 74)
+				if (p.CurrentLeader.LeaderID == 1) != hint || (p.CurrentLeader.LeaderEpoch == 0) != hint || p.PreferredReadReplica != -1 {
 					t.Errorf("C94: Fetch version %d: %+v", r.Version, p)
 				}
 			}

@@ -255,8 +255,13 @@ func (f *fetch) answer(now time.Time) *protocol.Response {
 	}
 	m := f.b.metrics
 	for i := range resp.Results {
-		if code := resp.Results[i].Code; code != protocol.None {
-			f.r.stats.note(f.r, code, resp.Results[i].Topic)
+		res := &resp.Results[i]
+		if res.Code != protocol.None {
+			f.r.stats.note(f.r, res.Code, res.Topic)
+		}
+		moved := res.Code == protocol.NotLeaderOrFollower || res.Code == protocol.FencedLeaderEpoch
+		if moved && f.req.Version >= fetchHints {
+			res.Leader, resp.Nodes = f.b.leaderHint(f.r, res.Topic, res.Partition, resp.Nodes)
 		}
 	}
 	for i := range f.state {

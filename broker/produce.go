@@ -329,12 +329,17 @@ func (pr *produce) settled() bool {
 }
 
 func (pr *produce) encode() *protocol.Response {
+	var nodes []protocol.NodeEndpoint
 	for i := range pr.results {
-		if code := pr.results[i].Code; code != protocol.None {
-			pr.r.stats.note(pr.r, code, pr.results[i].Message)
+		res := &pr.results[i]
+		if res.Code != protocol.None {
+			pr.r.stats.note(pr.r, res.Code, res.Message)
+		}
+		if res.Code == protocol.NotLeaderOrFollower && pr.r.version() >= produceHints {
+			res.Leader, nodes = pr.r.conn.b.leaderHint(pr.r, res.Topic, res.Partition, nodes)
 		}
 	}
-	return protocol.EncodeProduceResponse(pr.r.header, pr.results, 0, nil)
+	return protocol.EncodeProduceResponse(pr.r.header, pr.results, 0, nodes)
 }
 
 // park waits for the replicas: until the batches are committed, or the client's timeout (rule 37).

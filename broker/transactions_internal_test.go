@@ -36,8 +36,9 @@ func marker(id int64, kind uint16) batch.Batch {
 	return b.Build()
 }
 
-// The test writes transactions into a partition as their coordinator would, and reads them as clients do.
-func TestRule064_C59_C60_TransactionsAsReadersSeeThem(t *testing.T) {
+// newServedWire is a broker with everything, on a disk in memory.
+func newServedWire(t *testing.T) *wire {
+	t.Helper()
 	b, err := New(Config{Static: config.Empty(), FS: vfs.NewMem(), Dirs: []string{"data"}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -53,13 +54,19 @@ func TestRule064_C59_C60_TransactionsAsReadersSeeThem(t *testing.T) {
 			Name: "PLAINTEXT", Host: "127.0.0.1", Port: 1, Protocol: "PLAINTEXT",
 		}})
 	}()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-	}()
-	w := &wire{T: t, b: b, addr: ln.Addr().String(), logs: &syncBuffer{}}
+	})
+	return &wire{T: t, b: b, addr: ln.Addr().String(), logs: &syncBuffer{}}
+}
+
+// The test writes transactions into a partition as their coordinator would, and reads them as clients do.
+func TestRule064_C59_C60_TransactionsAsReadersSeeThem(t *testing.T) {
+	w := newServedWire(t)
+	b := w.b
 	create := kmsg.NewPtrCreateTopicsRequest()
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = "t", 1, 1
