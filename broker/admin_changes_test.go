@@ -357,3 +357,84 @@ func TestRule049_WhatCannotBeAProducer(t *testing.T) {
 		}
 	}
 }
+
+// TestC32_AlterConfigsResetsWhatItDoesNotName, unlike IncrementalAlterConfigs.
+func TestC32_AlterConfigsResetsWhatItDoesNotName(t *testing.T) {
+	w := newConfigWire(t, nil)
+	keys := []string{"cleanup.policy", "retention.ms", "segment.bytes"}
+	see := func(want string) {
+		t.Helper()
+		w.want("configs", w.describe(ofTopic, "t", keys...), want)
+	}
+	const policy, retention, segment = "cleanup.policy=delete/5", "retention.ms=604800000/5", "segment.bytes=1073741824/5"
+	if code := w.alter(ofTopic, "t", false, "set retention.ms 1000", "set cleanup.policy compact"); code != 0 {
+		t.Fatal(code)
+	}
+	see("0: cleanup.policy=compact/1 retention.ms=1000/1 " + segment)
+	if code := w.alter(ofTopic, "t", false, "set segment.bytes 2000000", "append cleanup.policy delete"); code != 0 {
+		t.Fatal(code)
+	}
+	see("0: cleanup.policy=compact,delete/1 retention.ms=1000/1 segment.bytes=2000000/1")
+	if code := w.alter(ofTopic, "t", false, "subtract cleanup.policy compact", "delete segment.bytes NULL"); code != 0 {
+		t.Fatal(code)
+	}
+	see("0: cleanup.policy=delete/1 retention.ms=1000/1 " + segment)
+	if code := w.replace(ofTopic, "t", "segment.bytes=3000000"); code != 0 {
+		t.Fatal(code)
+	}
+	see("0: " + policy + " " + retention + " segment.bytes=3000000/1")
+	if code := w.replace(ofTopic, "t"); code != 0 {
+		t.Fatal(code)
+	}
+	see("0: " + policy + " " + retention + " " + segment)
+}
+
+// TestC33_EveryTopicConfigOfKafkaIsAccepted when a topic is made, for tools set many, and no other is.
+func TestC33_EveryTopicConfigOfKafkaIsAccepted(t *testing.T) {
+	w := newConfigWire(t, nil)
+	known := []string{
+		"cleanup.policy=compact,delete", "compression.gzip.level=5", "compression.lz4.level=9", "compression.type=zstd",
+		"compression.zstd.level=3", "delete.retention.ms=1000", "file.delete.delay.ms=1000", "flush.messages=1000",
+		"flush.ms=1000", "follower.replication.throttled.replicas=0:1,1:1", "index.interval.bytes=8192",
+		"leader.replication.throttled.replicas=*", "local.retention.bytes=-2", "local.retention.ms=-2",
+		"max.compaction.lag.ms=100000", "max.message.bytes=2000000", "message.timestamp.after.max.ms=1000",
+		"message.timestamp.before.max.ms=1000", "message.timestamp.type=LogAppendTime", "min.cleanable.dirty.ratio=0.1",
+		"min.compaction.lag.ms=1000", "min.insync.replicas=2", "preallocate=true", "remote.log.copy.disable=false",
+		"remote.log.delete.on.disable=false", "remote.storage.enable=false", "retention.bytes=1000000", "retention.ms=-1",
+		"segment.bytes=2000000", "segment.index.bytes=1000000", "segment.jitter.ms=100", "segment.ms=100000",
+		"unclean.leader.election.enable=true",
+	}
+	for i, config := range known {
+		resp := w.ask(7, creation(false, wish(fmt.Sprint("known-", i), 1, 1, config))).(*kmsg.CreateTopicsResponse)
+		if rt := resp.Topics[0]; rt.ErrorCode != 0 {
+			t.Errorf("%s: %v: %s", config, protocol.Code(rt.ErrorCode), *rt.ErrorMessage)
+		}
+		name, value, _ := strings.Cut(config, "=")
+		w.want(config, w.describe(ofTopic, fmt.Sprint("known-", i), name), fmt.Sprintf("0: %s=%s/1", name, value))
+	}
+	if resp := w.ask(7, creation(false, wish("all", 1, 1, known...))).(*kmsg.CreateTopicsResponse); resp.Topics[0].ErrorCode != 0 {
+		t.Errorf("all of them: %+v", resp.Topics[0])
+	}
+	for _, config := range []string{"nonsense=1", "Retention.ms=1", "retention.ms =1", "log.retention.ms=1", "retention.ms=soon", "=1"} {
+		resp := w.ask(7, creation(false, wish("unknown", 1, 1, config))).(*kmsg.CreateTopicsResponse)
+		if rt := resp.Topics[0]; protocol.Code(rt.ErrorCode) != protocol.InvalidConfig || rt.ErrorMessage == nil {
+			t.Errorf("%s: %v", config, protocol.Code(rt.ErrorCode))
+		}
+	}
+}
+
+// TestC132_WhatUserInterfacesAskOfABroker: the switches behind their buttons.
+func TestC132_WhatUserInterfacesAskOfABroker(t *testing.T) {
+	w := newConfigWire(t, nil)
+	for name, want := range map[string]string{
+		"delete.topic.enable": "true", "auto.create.topics.enable": "true", "num.partitions": "1",
+		"default.replication.factor": "1", "log.retention.hours": "168", "message.max.bytes": "1048588",
+	} {
+		if got := w.describe(ofBroker, "1", name); !strings.HasPrefix(got, "0: "+name+"="+want+"/") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := w.describe(ofBroker, "1"); strings.Count(got, "/") < 200 {
+		t.Errorf("all of a broker: %s", got)
+	}
+}

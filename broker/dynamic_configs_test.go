@@ -32,9 +32,9 @@ func set(c *brokertest.Client, kind kmsg.ConfigResourceType, name, key, value st
 	}
 }
 
-// TestDynamicBrokerConfigsTakeEffect follows message.max.bytes through all the places in which it can be set, and through
+// TestC119_DynamicBrokerConfigsTakeEffect follows message.max.bytes through all the places in which it can be set, and through
 // a restart.
-func TestDynamicBrokerConfigsTakeEffect(t *testing.T) {
+func TestC119_DynamicBrokerConfigsTakeEffect(t *testing.T) {
 	const topic, broker = kmsg.ConfigResourceTypeTopic, kmsg.ConfigResourceTypeBroker
 	b := brokertest.Start(t, brokertest.Options{Settings: map[string]string{"message.max.bytes": "3000"}, FS: vfs.NewMem()})
 	c := b.Dial()
