@@ -186,14 +186,14 @@ func (sv *server) run(ctx context.Context) error {
 // announce waits until a client would be answered, says so, and then looks whether clients can follow what they are told.
 func (sv *server) announce(ctx context.Context) {
 	var addresses []string
-	for _, l := range sv.listeners {
+	for i, l := range sv.listeners {
 		if err := awaitAnswer(ctx, l.Addr()); err != nil {
 			if ctx.Err() == nil {
 				sv.log.Error("this broker does not answer itself", "listener", l.Addr().String(), "err", err)
 			}
 			return
 		}
-		addresses = append(addresses, l.Addr().String())
+		addresses = append(addresses, sv.address(i))
 	}
 	admin := "none"
 	if sv.admin != nil {
@@ -205,6 +205,16 @@ func (sv *server) announce(ctx context.Context) {
 	for _, l := range sv.listeners {
 		sv.checkAdvertised(ctx, l, status)
 	}
+}
+
+// address is where listener i can be found: the host that was asked for, with the port that it got.
+func (sv *server) address(i int) string {
+	asked := sv.s.listeners.Kafka[i]
+	if asked.Host == "" {
+		asked.Host = "0.0.0.0"
+	}
+	asked.Port = int32(sv.listeners[i].Addr().(*net.TCPAddr).Port)
+	return asked.Address()
 }
 
 // checkAdvertised dials what clients are told, where that is not simply the listener, and says so if it leads nowhere or

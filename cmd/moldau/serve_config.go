@@ -119,7 +119,7 @@ func (f *serveFlags) layer(cmd *cobra.Command) config.Layer {
 	l := config.Layer{Origin: "a flag", Values: map[string]string{}}
 	for flag, p := range map[string]struct{ key, value string }{
 		"data":           {"log.dirs", f.data},
-		"listen":         {"listeners", f.listen},
+		"listen":         {"listeners", named(f.listen)},
 		"advertise":      {"advertised.listeners", f.advertise},
 		"cluster-listen": {"moldau.cluster.listen", f.clusterListen},
 		"node-id":        {"node.id", fmt.Sprint(f.nodeID)},
@@ -131,6 +131,14 @@ func (f *serveFlags) layer(cmd *cobra.Command) config.Layer {
 		}
 	}
 	return l
+}
+
+// named is a listener in Kafka's form, NAME://host:port.
+func named(listener string) string {
+	if strings.Contains(listener, "://") {
+		return listener
+	}
+	return "PLAINTEXT://" + listener
 }
 
 // dataDirs are the data folders: log.dirs, else log.dir.

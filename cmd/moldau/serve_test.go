@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -93,6 +94,17 @@ func TestWrongClusterIsExitCode3(t *testing.T) {
 	}
 	if s := start(t, dir, []string{"CLUSTER_ID=4L6g3nShT-eMCtK--X86sw"}); s.cluster != "4L6g3nShT-eMCtK--X86sw" {
 		t.Error("cluster", s.cluster)
+	}
+}
+
+func TestReadyLineNamesTheHostThatWasAskedFor(t *testing.T) {
+	s := startWith(t, nil, "--data", t.TempDir(), "--listen", "0.0.0.0:0", "--admin-listen=")
+	if !regexp.MustCompile(`^0\.0\.0\.0:[1-9][0-9]*$`).MatchString(s.kafka) || s.admin != "none" {
+		t.Errorf("kafka=%s admin=%s", s.kafka, s.admin)
+	}
+	s.kafka = strings.Replace(s.kafka, "0.0.0.0", "127.0.0.1", 1)
+	if got := s.brokerConfig("listeners"); got != "PLAINTEXT://0.0.0.0:0" {
+		t.Error("listeners is", got)
 	}
 }
 
