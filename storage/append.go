@@ -26,22 +26,31 @@ type Appended struct {
 }
 
 // Append checks, stamps, writes, indexes and publishes bs, in this order: readers see nothing before it is written, and an
-// error means that nothing was appended. It does not sync. The batches are the caller's, with offsets and leader epoch
-// written into them.
+// error means that nothing was appended. It syncs only where flush.messages says so. The batches are the caller's, with
+// offsets and leader epoch written into them.
 //
 // Errors that carry a protocol.Code are the client's: those of idempotence (OUT_OF_ORDER_SEQUENCE_NUMBER,
 // INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE) and RECORD_LIST_TOO_LARGE for a batch larger than a segment.
 // KAFKA_STORAGE_ERROR says that the log is offline.
 func (l *Log) Append(now time.Time, epoch protocol.Epoch, bs ...batch.Batch) (Appended, error) {
+	a, due, err := l.append(now, epoch, bs)
+	if due && err == nil {
+		err = l.flush(a.Last + 1) // outside of mu; an error has taken the log offline
+	}
+	return a, err
+}
+
+// append is Append without the flush, and says whether one is due.
+func (l *Log) append(now time.Time, epoch protocol.Epoch, bs []batch.Batch) (_ Appended, due bool, _ error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
-		return Appended{}, err
+		return Appended{}, false, err
 	}
 	cfg := l.cfg.Load()
 	verdict, size, err := l.check(cfg, bs)
 	if err != nil {
-		return Appended{}, err
+		return Appended{}, false, err
 	}
 	if verdict.Duplicate {
 		return Appended{
@@ -51,22 +60,21 @@ func (l *Log) Append(now time.Time, epoch protocol.Epoch, bs ...batch.Batch) (Ap
 			LogStart:           protocol.Offset(l.start.Load()),
 			Duplicate:          true,
 			DuplicateTimestamp: verdict.Timestamp,
-		}, nil
+		}, false, nil
 	}
 	a := l.stamp(epoch, bs)
 	if a.Rolled, err = l.makeRoom(now, cfg, size, a); err != nil {
-		return Appended{}, err
+		return Appended{}, false, err
 	}
 	if err := l.write(cfg, bs); err != nil {
-		return Appended{}, err
+		return Appended{}, false, err
 	}
 	l.w.touched = true
 	l.assign(epoch, a.Base)
 	if err := l.applied(now, bs); err != nil {
-		return Appended{}, err
+		return Appended{}, false, err
 	}
-	l.countUnflushed(now, cfg, a)
-	return a, nil
+	return a, l.countUnflushed(now, cfg, a), nil
 }
 
 // check asks the producers' state about every batch, and adds up the sizes.
@@ -205,12 +213,16 @@ func (l *Log) publishUnstable() {
 	l.unstable.Store(int64(first))
 }
 
-// countUnflushed asks for a flush when flush.messages or flush.ms say so.
-func (l *Log) countUnflushed(now time.Time, cfg *Config, a Appended) {
+// countUnflushed says whether flush.messages asks for a flush before the append is answered. What flush.ms asks for happens
+// in the background.
+func (l *Log) countUnflushed(now time.Time, cfg *Config, a Appended) bool {
 	l.w.unflushed += int64(a.Last - a.Base + 1)
-	if l.w.unflushed < cfg.FlushMessages && now.Sub(l.w.flushedAt) < cfg.FlushInterval {
-		return
+	due := l.w.unflushed >= cfg.FlushMessages
+	if due || now.Sub(l.w.flushedAt) >= cfg.FlushInterval {
+		l.w.unflushed, l.w.flushedAt = 0, now
+		if !due {
+			l.keeper.flushSoon(l, a.Last+1)
+		}
 	}
-	l.w.unflushed, l.w.flushedAt = 0, now
-	l.keeper.flushSoon(l, a.Last+1)
+	return due
 }

@@ -19,9 +19,9 @@ type Config struct {
 	IndexInterval int64
 	// IndexBytes is the size that an index file does not pass. Default 10 MiB (segment.index.bytes).
 	IndexBytes int64
-	// FlushMessages is after how many records the log is flushed by the append. Default: never (flush.messages).
+	// FlushMessages is after how many records an append flushes the log before it returns. Default: never (flush.messages).
 	FlushMessages int64
-	// FlushInterval is after what time records are flushed. Default: never (flush.ms).
+	// FlushInterval is after what time records are flushed in the background. Default: never (flush.ms).
 	FlushInterval time.Duration
 	// DeleteDelay is how long deleted files stay on disk. Default 1 minute (file.delete.delay.ms).
 	DeleteDelay time.Duration

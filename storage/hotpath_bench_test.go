@@ -42,7 +42,7 @@ func TestAppendAllocatesNothing(t *testing.T) {
 	b := sized(t, 16<<10)
 	now := time.Now()
 	bs := []batch.Batch{b}
-	for range 600 { // past the first spill of the indexes
+	for range 600 { // past the first spills of the indexes
 		mustAppend(t, l, bs...)
 	}
 	allocs := testing.AllocsPerRun(1000, func() {

@@ -40,16 +40,27 @@ func (s *Store) load() error {
 			}
 		})
 	}
-	said := began
+	stop := make(chan struct{})
+	var progress sync.WaitGroup
+	progress.Go(func() {
+		ticker := time.NewTicker(progressInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				s.logger.Info("opening logs", "done", done.Load(), "of", len(todo))
+			}
+		}
+	})
 	for _, f := range todo {
 		next <- f
-		if now := s.o.Now(); now.Sub(said) >= progressInterval {
-			said = now
-			s.logger.Info("opening logs", "done", done.Load(), "of", len(todo), "seconds", int(now.Sub(began).Seconds()))
-		}
 	}
 	close(next)
 	wg.Wait()
+	close(stop)
+	progress.Wait()
 	if err := s.keepLowered(); err != nil {
 		return err
 	}

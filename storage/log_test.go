@@ -288,6 +288,76 @@ func TestAFailedAppendLeavesNothing(t *testing.T) {
 	_ = s.Close()
 }
 
+func TestFlushMessagesAndFlushMs(t *testing.T) {
+	syncs := 0
+	disk := vfs.WithFaults(vfs.NewMem(), func(op vfs.Op) error {
+		if op.Kind == "Sync" && strings.HasSuffix(op.Name, ".log") {
+			syncs++
+		}
+		return nil
+	})
+	cfg := DefaultConfig()
+	cfg.FlushMessages = 3
+	s, err := openIdle(disk, []string{"/data"}, testOptions(cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := create(t, s, cfg)
+	for i, want := range []protocol.Offset{0, 0, 3, 3, 6} {
+		bs := []batch.Batch{records(t, 1, "a")}
+		if i == 4 {
+			bs = append(bs, records(t, 1, "b"))
+		}
+		mustAppend(t, l, bs...)
+		if got := l.Bounds().Synced; got != want {
+			t.Errorf("append %d: synced up to %d, want %d", i, got, want)
+		}
+	}
+	if syncs != 2 {
+		t.Errorf("%d syncs", syncs)
+	}
+	cfg.FlushMessages, cfg.FlushInterval = DefaultConfig().FlushMessages, time.Second
+	if err := l.Reconfigure(cfg); err != nil {
+		t.Fatal(err)
+	}
+	l.w.flushedAt = time.UnixMilli(1000)
+	mustAppend(t, l, records(t, 1, "c")) // at 1000
+	s.flushByTime(time.UnixMilli(1999))
+	if s.flushPending(); l.Bounds().Synced != 6 {
+		t.Error("flushed too early")
+	}
+	s.flushByTime(time.UnixMilli(2000))
+	if s.flushPending(); l.Bounds().Synced != 7 {
+		t.Error("not flushed in time")
+	}
+}
+
+// TestAFullDiskForIndexesIsNoReasonToRefuse keeps index entries in memory while their files cannot be written.
+func TestAFullDiskForIndexesIsNoReasonToRefuse(t *testing.T) {
+	full := true
+	disk := vfs.WithFaults(vfs.NewMem(), func(op vfs.Op) error {
+		if full && op.Kind == "WriteAt" && strings.HasSuffix(op.Name, "index") {
+			return fs.ErrPermission
+		}
+		return nil
+	})
+	s := openStore(t, disk, "/data", options())
+	cfg := DefaultConfig()
+	cfg.IndexInterval = 0
+	l := create(t, s, cfg)
+	for i := range 500 {
+		mustAppend(t, l, records(t, int64(i), "a"))
+	}
+	if _, base := length(t, l, 250, 500, 100, true); base != 250 {
+		t.Errorf("read from %d on", base)
+	}
+	full = false
+	closeStore(t, s)
+	s = openStore(t, disk, "/data", options())
+	checkIndexes(t, mustLog(t, s, tp0))
+	closeStore(t, s)
+}
+
 func TestEpochEndOfALog(t *testing.T) {
 	l := memLog(t, DefaultConfig())
 	if err := l.AssignEpoch(3); err != nil {

@@ -24,7 +24,7 @@ type Options struct {
 	NodeID    int32
 	// Config is for logs that are found on disk, by topic. Default: DefaultConfig for all. Reconfigure changes it later.
 	Config func(topic string) Config
-	// OpenFiles is how many files of logs are kept open at most. Default 2048.
+	// OpenFiles is how many files of logs are kept open at most. Default 4096, or a quarter of what the process may open.
 	OpenFiles int
 	// RecoveryThreads is how many logs are opened at a time. Default: the number of processors
 	// (num.recovery.threads.per.data.dir).
@@ -45,7 +45,7 @@ func (o Options) withDefaults() Options {
 		o.Config = func(string) Config { return DefaultConfig() }
 	}
 	if o.OpenFiles <= 0 {
-		o.OpenFiles = 2048
+		o.OpenFiles = min(4096, vfs.OpenMax()/4)
 	}
 	if o.RecoveryThreads <= 0 {
 		o.RecoveryThreads = runtime.GOMAXPROCS(0)

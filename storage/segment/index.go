@@ -14,7 +14,7 @@ import (
 
 // tailEntries is how many entries wait in memory before they are written in one go. An index needs no write an append: what
 // a crash takes from it is rebuilt from the log, which has to be scanned there anyway.
-const tailEntries = 512
+const tailEntries = 128
 
 // blockBytes is how much of an index file is read at a time.
 const blockBytes = 4096
@@ -44,8 +44,9 @@ func (x *index) entries() int {
 	return x.kept + len(x.tail)/x.entryBytes
 }
 
-// append adds an entry. Only the writer calls it.
-func (x *index) append(entry []byte) error {
+// append adds an entry. Only the writer calls it. Where the file cannot be written the entries stay in memory and the next
+// append tries again; who needs them on disk calls spill and is told.
+func (x *index) append(entry []byte) {
 	x.mu.Lock()
 	if x.tail == nil {
 		x.tail = make([]byte, 0, 16*x.entryBytes)
@@ -54,9 +55,8 @@ func (x *index) append(entry []byte) error {
 	full := len(x.tail) >= tailEntries*x.entryBytes
 	x.mu.Unlock()
 	if full {
-		return x.spill()
+		_ = x.spill()
 	}
-	return nil
 }
 
 // spill writes the entries in memory to the file. It keeps the memory for the next ones. Only the writer calls it.

@@ -164,18 +164,12 @@ func (s *Segment) reindex(size int64, next protocol.Offset, interval int64) erro
 	if err := s.clearIndexes(); err != nil {
 		return err
 	}
-	var ierr error
 	s.next.Store(int64(s.base))
 	err := s.heads(0, size, func(head batch.Batch, p Place) bool {
-		if ierr = s.indexHead(head, p, interval); ierr != nil {
-			return false
-		}
+		s.indexHead(head, p, interval)
 		s.next.Store(int64(head.LastOffset()) + 1)
 		return true
 	})
-	if err == nil {
-		err = ierr
-	}
 	if err != nil {
 		return fmt.Errorf("make the index of %s anew: %w", s.log.name(), err)
 	}
@@ -204,12 +198,9 @@ func (s *Segment) clearIndexes() error {
 }
 
 // indexHead is indexBatch for a batch of which only the header is at hand.
-func (s *Segment) indexHead(head batch.Batch, p Place, interval int64) error {
-	if err := s.indexBatch(head, p.Position, interval); err != nil {
-		return err
-	}
+func (s *Segment) indexHead(head batch.Batch, p Place, interval int64) {
+	s.indexBatch(head, p.Position, interval)
 	s.w.sinceIndex += p.Bytes - int64(len(head))
-	return nil
 }
 
 // Found is what Recover saw.
@@ -303,9 +294,7 @@ func (s *Segment) keepGood(size, interval int64, each func(b batch.Batch) error)
 		if err := each(b); err != nil {
 			return found, err
 		}
-		if err := s.indexBatch(b, found.Kept, interval); err != nil {
-			return found, err
-		}
+		s.indexBatch(b, found.Kept, interval)
 		found.Kept += int64(len(b))
 		found.Next = b.LastOffset() + 1
 		found.Batches++

@@ -115,7 +115,8 @@ func (s *Segment) Write(data []byte, bs []batch.Batch, interval int64) error {
 		}
 		return fmt.Errorf("write %d bytes to %s at byte %d: %w", len(data), s.log.name(), start, err)
 	}
-	return s.note(start, bs, interval)
+	s.note(start, bs, interval)
+	return nil
 }
 
 // TornError says that a file holds bytes after its last batch that could not be cut off.
@@ -133,7 +134,7 @@ func (e *TornError) Error() string {
 func (e *TornError) Unwrap() error { return e.Err }
 
 // note indexes and publishes batches whose bytes are in the file from start on.
-func (s *Segment) note(start int64, bs []batch.Batch, interval int64) error {
+func (s *Segment) note(start int64, bs []batch.Batch, interval int64) {
 	pos := start
 	t := s.tip.Load()
 	if t == nil {
@@ -142,9 +143,7 @@ func (s *Segment) note(start int64, bs []batch.Batch, interval int64) error {
 	}
 	var next protocol.Offset
 	for _, b := range bs {
-		if err := s.indexBatch(b, pos, interval); err != nil {
-			return err
-		}
+		s.indexBatch(b, pos, interval)
 		pos += int64(len(b))
 		next = b.LastOffset() + 1
 		t.add(int64(next), pos)
@@ -153,12 +152,11 @@ func (s *Segment) note(start int64, bs []batch.Batch, interval int64) error {
 	s.size.Store(pos)
 	s.next.Store(int64(next))
 	s.seq.Add(1)
-	return nil
 }
 
 // indexBatch does what LogSegment.append of Kafka does for each batch: an entry for the batch that comes after more than
 // interval bytes without one.
-func (s *Segment) indexBatch(b batch.Batch, pos, interval int64) error {
+func (s *Segment) indexBatch(b batch.Batch, pos, interval int64) {
 	last := b.LastOffset() - s.base
 	if ts := b.MaxTimestamp(); ts > s.maxTimestamp.Load() {
 		s.maxRelative.Store(int64(last))
@@ -168,32 +166,24 @@ func (s *Segment) indexBatch(b batch.Batch, pos, interval int64) error {
 		e := s.w.scratch[:indexEntryBytes]
 		binary.BigEndian.PutUint32(e, uint32(last))
 		binary.BigEndian.PutUint32(e[4:], uint32(pos))
-		if err := s.offsets.append(e); err != nil {
-			return err
-		}
-		if err := s.indexTime(); err != nil {
-			return err
-		}
+		s.offsets.append(e)
+		s.indexTime()
 		s.w.sinceIndex = 0
 	}
 	s.w.sinceIndex += int64(len(b))
-	return nil
 }
 
 // indexTime adds the largest timestamp so far to the time index, unless it is there.
-func (s *Segment) indexTime() error {
+func (s *Segment) indexTime() {
 	ts := s.maxTimestamp.Load()
 	if ts <= s.w.lastIndexTime {
-		return nil
+		return
 	}
 	e := s.w.scratch[:timeEntryBytes]
 	binary.BigEndian.PutUint64(e, uint64(ts))
 	binary.BigEndian.PutUint32(e[8:], uint32(s.maxRelative.Load()))
-	if err := s.times.append(e); err != nil {
-		return err
-	}
+	s.times.append(e)
 	s.w.lastIndexTime = ts
-	return nil
 }
 
 // Spill writes to the index files what is only in memory.
@@ -207,9 +197,7 @@ func (s *Segment) Spill() error {
 // Finish ends the writing: the indexes are completed. The last entry of the time index is the largest timestamp, which is
 // how a segment's age is known without reading it. It may be called again, and writing may go on after it.
 func (s *Segment) Finish() error {
-	if err := s.indexTime(); err != nil {
-		return err
-	}
+	s.indexTime()
 	if err := s.offsets.finish(); err != nil {
 		return err
 	}

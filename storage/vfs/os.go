@@ -183,6 +183,15 @@ func lockHolder(f *os.File) int {
 	return pid
 }
 
+// OpenMax is how many files this process may have open.
+func OpenMax() int {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 1024
+	}
+	return int(min(l.Cur, 1<<30))
+}
+
 type osLock struct {
 	once sync.Once
 	f    *os.File
