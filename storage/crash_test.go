@@ -107,7 +107,9 @@ func (h *history) open() {
 	h.s, h.l = s, l
 }
 
-func (h *history) append() {
+// next is a random batch, as the producer sends it. The model has it already, as it will be in the log: a crash in the
+// middle of its append may keep it.
+func (h *history) next() batch.Batch {
 	n := 1 + h.rng.IntN(4)
 	mb := modelBatch{}
 	opts := batch.BuilderOptions{}
@@ -127,13 +129,19 @@ func (h *history) append() {
 		h.m.epoch++
 	}
 	mb.raw.Stamp(h.m.end(), h.m.epoch)
-	h.m.batches = append(h.m.batches, mb) // before it is written: a crash in the middle may keep it
-	a, err := h.l.Append(testNow, h.m.epoch, batch.Batch(bytes.Clone(mb.raw)))
+	h.m.batches = append(h.m.batches, mb)
+	return batch.Batch(bytes.Clone(mb.raw))
+}
+
+func (h *history) append() {
+	b := h.next()
+	want := b.BaseOffset()
+	a, err := h.l.Append(testNow, h.m.epoch, b)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if a.Base != mb.raw.BaseOffset() {
-		h.t.Fatalf("appended at %d, want %d", a.Base, mb.raw.BaseOffset())
+	if a.Base != want {
+		h.t.Fatalf("appended at %d, want %d", a.Base, want)
 	}
 }
 
