@@ -67,8 +67,15 @@ func (b *Broker) open(clusterID string) error {
 		return err
 	}
 	b.store = store
+	if err := checkFolders(b.cfg.FS, store.Dirs()); err != nil {
+		return err
+	}
+	dir, err := metadataDir(b.cfg.FS, b.cfg.Dirs)
+	if err != nil {
+		return err
+	}
 	node, err := cluster.Start(cluster.Config{
-		FS: b.cfg.FS, Dir: b.cfg.Dirs[0], ClusterID: clusterID, NodeID: b.nodeID(), Static: b.static,
+		FS: b.cfg.FS, Dir: dir, ClusterID: clusterID, NodeID: b.nodeID(), Static: b.static,
 		Features: initialFeatures, Logger: b.log,
 	})
 	if err != nil {

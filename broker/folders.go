@@ -1,0 +1,82 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"moldau.io/moldau/storage"
+	"moldau.io/moldau/storage/vfs"
+)
+
+// A broker with several data folders must be given all of them. With one left out, the partitions in it would be created
+// anew, empty, in the others. So each folder holds a list of all, by the directory.id of their meta.properties, one a line.
+const (
+	foldersFile    = "moldau.folders"
+	foldersFileMax = 1 << 16
+	quorumFolder   = "quorum" // of the folder that holds the metadata log
+)
+
+// checkFolders refuses to go on where a folder is missing, and writes the list anew where one has come.
+func checkFolders(fsys vfs.FS, dirs []storage.Dir) error {
+	have := map[string]bool{}
+	for _, d := range dirs {
+		have[d.ID] = true
+	}
+	ids := make([]string, 0, len(dirs))
+	for id := range have {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	want := strings.Join(ids, "\n") + "\n"
+	var stale []string
+	for _, d := range dirs {
+		name := path.Join(d.Path, foldersFile)
+		raw, err := vfs.ReadFile(fsys, name, foldersFileMax)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		for id := range strings.FieldsSeq(string(raw)) {
+			if !have[id] {
+				return fmt.Errorf("the data folder with directory.id=%s in its meta.properties is missing, and with it the "+
+					"partitions in it; name all folders of this broker (to give it up for ever, delete %s in the others)", id,
+					foldersFile)
+			}
+		}
+		if string(raw) != want {
+			stale = append(stale, name)
+		}
+	}
+	if len(dirs) < 2 {
+		return nil // one folder alone has nothing to miss
+	}
+	for _, name := range stale {
+		if err := vfs.WriteFile(fsys, name, []byte(want)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// metadataDir is the data folder that holds the metadata log: the one that has it, else the first.
+func metadataDir(fsys vfs.FS, dirs []string) (string, error) {
+	var found []string
+	for _, d := range dirs {
+		switch _, err := fsys.Stat(path.Join(d, quorumFolder)); {
+		case err == nil:
+			found = append(found, d)
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		}
+	}
+	switch len(found) {
+	case 0:
+		return dirs[0], nil
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("the folders %s hold a metadata log each; they belong to different brokers", strings.Join(found, " and "))
+}
