@@ -22,7 +22,7 @@ func TestAnswersAfterRestartAreKafkas(t *testing.T) {
 		// After a crash Kafka may have forgotten where a log begins: it writes that once a minute.
 		{"killed", func(b *harness.Broker) { b.Kill(t) }, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(script{name: c.name}.title(), func(t *testing.T) {
 			var kafka, other *harness.Broker
 			var both sync.WaitGroup
 			both.Go(func() { kafka = harness.Start(t, harness.Config{Kind: harness.Kafka, Properties: properties}) })
