@@ -22,3 +22,12 @@ bench: ## Go benchmarks of the hot paths
 bench-quick: build ## next to Apache Kafka 4.4.0 in one alternating run
 	bash compat-tests/setup/setup.sh kafka
 	go test -tags bench -count=1 -timeout 60m -run TestQuick -v ./bench/quick
+
+compat: ## real clients, Apache Kafka's tools, the differential, the long scenarios
+	bash compat-tests/setup/setup.sh
+	go test -tags compat -p 1 -count=1 -timeout 30m ./compat-tests/...
+	go run ./compat-tests/matrix
+
+compat-baseline: ## the same against Apache Kafka: what fails there is wrong with the tests
+	bash compat-tests/setup/setup.sh
+	MOLDAU_COMPAT_BROKER=kafka go test -tags compat -p 1 -count=1 -timeout 60m ./compat-tests/...

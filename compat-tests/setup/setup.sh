@@ -5,7 +5,7 @@
 # goes to $XDG_CACHE_HOME/moldau/compat (default ~/.cache/moldau/compat), each part under a stamp of what it was made of:
 #
 #   jars/broker    Apache Kafka, the broker that moldau is compared with
-#   jars/tools     Apache Kafka's command line tools
+#   jars/tools     Apache Kafka's command line tools; jars/tools-* are older ones
 #   jars/java-*    the Java client, in two versions
 #   venv           the Python clients
 #   node           the Node clients, and a Node that is new enough for them
