@@ -342,3 +342,27 @@ func FuzzParseMeta(f *testing.F) {
 		_, _ = parseDir(string(b))
 	})
 }
+
+func TestOtherFoldersAreLeftAlone(t *testing.T) {
+	m := vfs.NewMem()
+	others := []string{"__cluster_metadata-0", "quorum", "t-x", "t-01", "t--1", "-3", "t-0.0123-stray", "lost+found"}
+	for _, name := range others {
+		if err := m.MkdirAll("/data/" + name); err != nil {
+			t.Fatal(err)
+		}
+		if err := vfs.WriteFile(m, "/data/"+name+"/00000000000000000000.log", []byte("something")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openStore(t, m, "/data", options())
+	if n := len(s.All()) + len(s.mu.failed); n != 1 { // "t--1" is the partition 1 of the topic "t-"
+		t.Errorf("%d logs", n)
+	}
+	closeStore(t, s)
+	for _, name := range others {
+		if b, err := vfs.ReadFile(m, "/data/"+name+"/00000000000000000000.log", 100); err != nil ||
+			name != "t--1" && string(b) != "something" {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+}

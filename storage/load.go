@@ -15,6 +15,9 @@ import (
 // progressInterval is how often opening says how far it is.
 const progressInterval = 5 * time.Second
 
+// clusterMetadata is the topic of Kafka's own metadata log. It is not ours to open, nor to delete.
+const clusterMetadata = "__cluster_metadata"
+
 // found is a partition's folder that is to be opened.
 type found struct {
 	d    *dataDir
@@ -105,7 +108,7 @@ func (s *Store) findLogs() ([]found, error) {
 				continue
 			}
 			tp, ok := parseDir(e.Name)
-			if !e.Dir || !ok {
+			if !e.Dir || !ok || tp.Topic == clusterMetadata {
 				continue
 			}
 			if other, twice := seen[tp]; twice {
