@@ -2,7 +2,6 @@ package broker
 
 import (
 	"io"
-	"syscall"
 
 	"moldau.io/moldau/protocol"
 )
@@ -11,13 +10,17 @@ const (
 	// sendBytes is the size of the pooled buffer in which an answer that is not one piece is put together: small answers
 	// leave in one write.
 	sendBytes = 256 << 10
-	// kernelBytes is the size from which on a section is left to the kernel.
-	kernelBytes = 1 << 20
+	// kernelBytes is the size from which on a section is left to the kernel. From here on sendfile(2) costs the broker
+	// about half of what reading and writing costs, on loopback too: 0.17 s of CPU for a GiB in place of 0.31 s. Below it
+	// the call itself outweighs the copy that is saved.
+	kernelBytes = 32 << 10
 )
 
 // sender writes answers to a connection. It is used by one goroutine at a time.
 type sender struct {
-	c   *conn
+	c      *conn
+	kernel *kernelSocket // nil where the connection is no socket
+
 	buf *buffer // held while an answer with sections is written
 	n   int     // buf.b[:n] waits to be written
 	out int64   // bytes written of this answer
@@ -60,16 +63,19 @@ func (s *sender) section(sec protocol.Section) error {
 	var n int64
 	var err error
 	at, readable := sec.(io.ReaderAt)
-	_, socket := s.c.nc.(syscall.Conn)
 	switch {
-	case readable && (want < kernelBytes || !socket):
+	case readable && (want < kernelBytes || s.kernel == nil):
 		n, err = s.readSection(at, want)
-	case socket:
-		// The kernel moves a large range from the file to the socket by itself.
-		if err = s.flush(); err != nil {
+	case s.kernel != nil:
+		// The kernel moves a large range from the file to the socket by itself. What comes before it must not leave in a
+		// packet of its own.
+		pending := s.buf.b[:s.n]
+		s.n = 0
+		if err = s.kernel.writeMore(pending); err != nil {
 			return err
 		}
-		n, err = sec.WriteTo(watchedSocket{s.c})
+		s.out += int64(len(pending))
+		n, err = sec.WriteTo(s.kernel)
 		s.out += n
 	default:
 		n, err = sec.WriteTo(s)
@@ -137,31 +143,4 @@ func (s *sender) write(p []byte) error {
 		p = p[len(step):]
 	}
 	return nil
-}
-
-// watchedSocket is a connection's socket for sections that move themselves. The sweep sees each time that the socket
-// has become writable again, as it cannot see how many bytes have left.
-type watchedSocket struct{ c *conn }
-
-func (w watchedSocket) Write(p []byte) (int, error) {
-	n, err := w.c.nc.Write(p)
-	w.c.sendSince.Store(w.c.srv.clock())
-	return n, err
-}
-
-func (w watchedSocket) SyscallConn() (syscall.RawConn, error) {
-	raw, err := w.c.nc.(syscall.Conn).SyscallConn()
-	return watchedRaw{raw, w.c}, err
-}
-
-type watchedRaw struct {
-	syscall.RawConn
-	c *conn
-}
-
-func (w watchedRaw) Write(f func(fd uintptr) bool) error {
-	return w.RawConn.Write(func(fd uintptr) bool {
-		w.c.sendSince.Store(w.c.srv.clock())
-		return f(fd)
-	})
 }

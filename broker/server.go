@@ -121,7 +121,7 @@ func (s *server) admit(ctx context.Context, nc net.Conn, listener string) {
 	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.in = newInbound(c, s.lim.frameBytes)
-	c.out.c = c
+	c.out.c, c.out.kernel = c, newKernelSocket(c, nc)
 	c.lastActive.Store(s.clock())
 
 	s.mu.Lock()
