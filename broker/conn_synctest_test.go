@@ -131,7 +131,7 @@ func TestAnIdleConnectionEndsAfterTenMinutesAndAWaitingOneDoesNot(t *testing.T) 
 				t.Fatal(err)
 			}
 			r := <-waiting
-			time.Sleep(time.Hour) // a member that waits for its group
+			<-time.After(time.Hour) // a member that waits for its group; the clock of the bubble
 			go answerHeartbeat(nil, r)
 			if _, err := readAnswer(client); err != nil {
 				t.Error(err)
