@@ -34,8 +34,8 @@ func (l *Log) Advance(start protocol.Offset) error {
 	return l.removeBelow(start)
 }
 
-// removeBelow removes segments that end at start or before it. The new start is made durable first: were the files to go
-// before it, a crash could bring some of them back and leave a hole.
+// removeBelow removes segments that end at start or before it. The new start is made durable first: were the files to
+// go before it, a crash could bring some of them back and leave a hole.
 func (l *Log) removeBelow(start protocol.Offset) error {
 	segs := *l.segments.Load()
 	n := 0
@@ -57,8 +57,8 @@ func (l *Log) removeBelow(start protocol.Offset) error {
 	return l.discard(gone)
 }
 
-// discard renames the files of segments that are no longer in the list, so that nobody takes them for the log's, and has
-// them removed later. Those who read them meanwhile have them open.
+// discard renames the files of segments that are no longer in the list, so that nobody takes them for the log's, and
+// has them removed later. Those who read them meanwhile have them open.
 func (l *Log) discard(segs []*segment.Segment) error {
 	fsys := l.files.FS()
 	var names []string

@@ -25,9 +25,9 @@ type Appended struct {
 	Rolled             bool  // a new segment was begun
 }
 
-// Append checks, stamps, writes, indexes and publishes bs, in this order: readers see nothing before it is written, and an
-// error means that nothing was appended. It syncs only where flush.messages says so. The batches are the caller's, with
-// offsets and leader epoch written into them.
+// Append checks, stamps, writes, indexes and publishes bs, in this order: readers see nothing before it is written, and
+// an error means that nothing was appended. It syncs only where flush.messages says so. The batches are the caller's,
+// with offsets and leader epoch written into them.
 //
 // Errors that carry a protocol.Code are the client's: those of idempotence (OUT_OF_ORDER_SEQUENCE_NUMBER,
 // INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE) and RECORD_LIST_TOO_LARGE for a batch larger than a segment.
@@ -150,8 +150,8 @@ func (l *Log) begun(now time.Time, cfg *Config, timestamp int64) {
 	l.w.rollAt = now.Add(cfg.SegmentAge - l.w.jitter)
 }
 
-// tooOld goes by the records' time: how far timestamp is after the segment's first batch. Without timestamps it goes by the
-// clock.
+// tooOld goes by the records' time: how far timestamp is after the segment's first batch. Without timestamps it goes by
+// the clock.
 func (l *Log) tooOld(now time.Time, cfg *Config, timestamp int64) (bool, error) {
 	if !l.w.firstKnown { // the segment was there when the log was opened
 		err := l.active().Heads(0, func(head batch.Batch, _ segment.Place) bool {
@@ -213,8 +213,8 @@ func (l *Log) publishUnstable() {
 	l.unstable.Store(int64(first))
 }
 
-// countUnflushed says whether flush.messages asks for a flush before the append is answered. What flush.ms asks for happens
-// in the background.
+// countUnflushed says whether flush.messages asks for a flush before the append is answered. What flush.ms asks for
+// happens in the background.
 func (l *Log) countUnflushed(now time.Time, cfg *Config, a Appended) bool {
 	l.w.unflushed += int64(a.Last - a.Base + 1)
 	due := l.w.unflushed >= cfg.FlushMessages

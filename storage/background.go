@@ -169,8 +169,8 @@ func (s *Store) removeDue(all bool) {
 	}
 }
 
-// Checkpoint writes how far logs are durable and where they begin, and the high watermarks hw, where there are any. What has
-// not changed is not written.
+// Checkpoint writes how far logs are durable and where they begin, and the high watermarks hw, where there are any.
+// What has not changed is not written.
 func (s *Store) Checkpoint(hw map[protocol.TopicPartition]protocol.Offset) error {
 	var errs []error
 	for _, d := range s.dirs {
@@ -217,8 +217,8 @@ func (s *Store) offlineOf(d *dataDir, file string) offsets {
 	return o
 }
 
-// keepStarts writes where logs begin. Kafka leaves those out that a segment's name says; here a removed segment may be back
-// after a crash, and the name with it. must is in the file even when it is not in the store's list.
+// keepStarts writes where logs begin. Kafka leaves those out that a segment's name says; here a removed segment may be
+// back after a crash, and the name with it. must is in the file even when it is not in the store's list.
 func (s *Store) keepStarts(d *dataDir, must *Log) error {
 	return d.write(s.fs, logStartFile, func() offsets {
 		o := s.offlineOf(d, logStartFile)
@@ -236,8 +236,8 @@ func (s *Store) keepStarts(d *dataDir, must *Log) error {
 	})
 }
 
-// write replaces a checkpoint, unless it says the same already. content is asked for under the folder's lock, so that of
-// two writers the later one has the newer content.
+// write replaces a checkpoint, unless it says the same already. content is asked for under the folder's lock, so that
+// of two writers the later one has the newer content.
 func (d *dataDir) write(fsys vfs.FS, name string, content func() offsets) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -256,8 +256,8 @@ func (d *dataDir) replace(fsys vfs.FS, name string, o offsets) error {
 	return nil
 }
 
-// forget removes from the checkpoints what they say of a former partition of that name: it would be taken for the new one's
-// after a crash.
+// forget removes from the checkpoints what they say of a former partition of that name: it would be taken for the new
+// one's after a crash.
 func (d *dataDir) forget(fsys vfs.FS, tp protocol.TopicPartition) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -274,11 +274,12 @@ func (d *dataDir) forget(fsys vfs.FS, tp protocol.TopicPartition) error {
 	return nil
 }
 
-// closeThreads is how many logs are flushed at a time when the store is closed: syncs wait for the disk, not for processors.
+// closeThreads is how many logs are flushed at a time when the store is closed: syncs wait for the disk, not for
+// processors.
 const closeThreads = 16
 
-// Close flushes and closes every log, writes the checkpoints, and marks each folder as left in order, unless one of its logs
-// could not be flushed. The folders are free afterwards.
+// Close flushes and closes every log, writes the checkpoints, and marks each folder as left in order, unless one of its
+// logs could not be flushed. The folders are free afterwards.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.mu.closed {
@@ -307,7 +308,8 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// syncEachMax is up to how many changed logs are synced one by one when the store is closed. More are synced all at once.
+// syncEachMax is up to how many changed logs are synced one by one when the store is closed. More are synced all at
+// once.
 const syncEachMax = 64
 
 // closeLogs says which folders hold logs that could not be closed.

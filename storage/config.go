@@ -9,9 +9,11 @@ import (
 
 // Config is how one log is kept. The names in brackets are Kafka's topic configurations.
 type Config struct {
-	// SegmentBytes is the size that a segment's log file does not pass. Default 1 GiB, at most 2 GiB less 1 (segment.bytes).
+	// SegmentBytes is the size that a segment's log file does not pass. Default 1 GiB, at most 2 GiB less 1
+	// (segment.bytes).
 	SegmentBytes int64
-	// SegmentAge is the time after which a segment is closed, by the timestamps of its records. Default 7 days (segment.ms).
+	// SegmentAge is the time after which a segment is closed, by the timestamps of its records. Default 7 days
+	// (segment.ms).
 	SegmentAge time.Duration
 	// SegmentJitter is the largest random time by which a segment is closed earlier. Default 0 (segment.jitter.ms).
 	SegmentJitter time.Duration
@@ -19,7 +21,8 @@ type Config struct {
 	IndexInterval int64
 	// IndexBytes is the size that an index file does not pass. Default 10 MiB (segment.index.bytes).
 	IndexBytes int64
-	// FlushMessages is after how many records an append flushes the log before it returns. Default: never (flush.messages).
+	// FlushMessages is after how many records an append flushes the log before it returns. Default: never
+	// (flush.messages).
 	FlushMessages int64
 	// FlushInterval is after what time records are flushed in the background. Default: never (flush.ms).
 	FlushInterval time.Duration
@@ -27,7 +30,8 @@ type Config struct {
 	DeleteDelay time.Duration
 	// Compacted says that compaction may have left gaps between offsets (cleanup.policy contains compact).
 	Compacted bool
-	// ProducerExpiry is how long a producer that appends nothing is remembered. Default 1 day (producer.id.expiration.ms).
+	// ProducerExpiry is how long a producer that appends nothing is remembered. Default 1 day
+	// (producer.id.expiration.ms).
 	ProducerExpiry time.Duration
 }
 

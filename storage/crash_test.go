@@ -293,8 +293,8 @@ func checkIndexes(t *testing.T, l *Log) {
 	}
 }
 
-// TestCrashes runs random histories and opens the disks that crashes on the way would have left: each must hold a prefix of
-// the log with everything that was durable, without a hole, with indexes and states that fit.
+// TestCrashes runs random histories and opens the disks that crashes on the way would have left: each must hold a
+// prefix of the log with everything that was durable, without a hole, with indexes and states that fit.
 func TestCrashes(t *testing.T) {
 	seeds := 150
 	if testing.Short() {
@@ -371,8 +371,8 @@ func (h *history) reopen(i int, p crashPoint, depth int) {
 	h.reopen(i, crashPoint{disk: disk, m: g.m, op: vfs.Op{Kind: "again"}}, depth-1)
 }
 
-// TestCutsAreNoticed breaks one byte of a log after a crash, wherever: what is flushed is never cut in silence, and what is
-// not flushed ends before the broken batch.
+// TestCutsAreNoticed breaks one byte of a log after a crash, wherever: what is flushed is never cut in silence, and
+// what is not flushed ends before the broken batch.
 func TestCutsAreNoticed(t *testing.T) {
 	for seed := range uint64(60) {
 		h := newHistory(t, seed)

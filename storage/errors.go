@@ -46,8 +46,8 @@ func (e *OfflineError) Error() string {
 // Unwrap is the code and the cause.
 func (e *OfflineError) Unwrap() []error { return []error{protocol.KafkaStorageError, e.Err} }
 
-// DamagedError says that bytes which had been flushed are not what was written: a disk or somebody else changed them. What
-// lies behind them cannot be trusted to be complete, so nothing is cut off.
+// DamagedError says that bytes which had been flushed are not what was written: a disk or somebody else changed them.
+// What lies behind them cannot be trusted to be complete, so nothing is cut off.
 type DamagedError struct {
 	Flushed protocol.Offset // the log had been flushed up to here
 	Good    protocol.Offset // and checks out up to here

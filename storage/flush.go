@@ -14,8 +14,8 @@ import (
 	"moldau.io/moldau/storage/vfs"
 )
 
-// roll ends the active segment and begins one at base. What has to be read again when the machine crashes, the producers'
-// state at that offset, is written beside it. Nothing is synced here: a flush is asked for. l.mu is held.
+// roll ends the active segment and begins one at base. What has to be read again when the machine crashes, the
+// producers' state at that offset, is written beside it. Nothing is synced here: a flush is asked for. l.mu is held.
 func (l *Log) roll(base protocol.Offset) error {
 	old := l.active()
 	if err := old.Finish(); err != nil {
@@ -25,8 +25,8 @@ func (l *Log) roll(base protocol.Offset) error {
 		return l.storageError("write a producer snapshot", err)
 	}
 	if !l.named.Load() {
-		// Once in a log's life: were the second segment's name durable and the first one's not, a crash would leave a log
-		// that begins in the middle, and nothing would show it.
+		// Once in a log's life: were the second segment's name durable and the first one's not, a crash would leave a
+		// log that begins in the middle, and nothing would show it.
 		if err := l.keepNames(); err != nil {
 			return l.storageError("keep the names", err)
 		}
@@ -46,8 +46,8 @@ func (l *Log) storageError(what string, err error) error {
 	return fmt.Errorf("%s of %v: %w: %w", what, l.tp, protocol.KafkaStorageError, err)
 }
 
-// writeSnapshot keeps the producers' state at the log's end, in Kafka's file. A torn one is known by its checksum, so that
-// it needs no renaming into place.
+// writeSnapshot keeps the producers' state at the log's end, in Kafka's file. A torn one is known by its checksum, so
+// that it needs no renaming into place.
 func (l *Log) writeSnapshot(at protocol.Offset) error {
 	if l.w.snapshot == at {
 		return nil
@@ -70,8 +70,8 @@ func (l *Log) writeSnapshot(at protocol.Offset) error {
 // Flush makes durable everything that is in the log now, and moves the recovery point there.
 func (l *Log) Flush() error { return l.flush(l.active().Next()) }
 
-// flush makes the log durable up to upTo at least. What is synced, in order: the segments' files, the snapshots, the epochs, then the folder, and only then does the
-// recovery point move.
+// flush makes the log durable up to upTo at least. What is synced, in order: the segments' files, the snapshots, the
+// epochs, then the folder, and only then does the recovery point move.
 func (l *Log) flush(upTo protocol.Offset) error {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()

@@ -18,9 +18,11 @@ import (
 	"moldau.io/moldau/storage/vfs"
 )
 
-// The folder testdata/kafka-4.4.0 was written by Apache Kafka 4.4.0, and testdata/kafka-4.4.0.dump is what its kafka-dump-log
+// The folder testdata/kafka-4.4.0 was written by Apache Kafka 4.4.0, and testdata/kafka-4.4.0.dump is what its
+// kafka-dump-log
 // --deep-iteration --print-data-log says of it: one partition with segment.ms=10000 and index.interval.bytes=200, four batches
-// of three records with each codec, then transactions: committed, aborted, committed, aborted, and one that is still open.
+// of three records with each codec, then transactions: committed, aborted, committed, aborted, and one that is still
+// open.
 const golden = "testdata/kafka-4.4.0"
 
 var goldenTP = protocol.TopicPartition{Topic: "golden", Partition: 0}
@@ -227,8 +229,8 @@ func readGolden(t *testing.T, name string) string {
 	return string(b)
 }
 
-// TestKafkasFolderAfterAKill does to the folder what kill -9 does: no mark, empty checkpoints, and the last segment's index
-// files at their full size, filled with zeros. What is made anew must be what Kafka had made, byte for byte.
+// TestKafkasFolderAfterAKill does to the folder what kill -9 does: no mark, empty checkpoints, and the last segment's
+// index files at their full size, filled with zeros. What is made anew must be what Kafka had made, byte for byte.
 func TestKafkasFolderAfterAKill(t *testing.T) {
 	disk := goldenDisk(t)
 	for _, name := range []string{recoveryPointFile, logStartFile, highWatermarkFile} {

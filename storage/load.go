@@ -82,7 +82,7 @@ func (s *Store) keepLowered() error {
 			return nil
 		}
 		if err := d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) }); err != nil {
-			return &UnusableError{Path: d.path, What: "cannot be written", Do: "Check the disk and the rights.", Err: err}
+			return &UnusableError{Path: d.path, What: "cannot be written", Do: "Check disk and rights.", Err: err}
 		}
 	}
 	for _, l := range s.lowered {
@@ -171,8 +171,8 @@ func (s *Store) openIn(f found) (*Log, Recovered, error) {
 	})
 }
 
-// readPartition is the topic's id, zero where the file is missing or was torn by a crash: it is not flushed on its own, the
-// cluster knows the id too.
+// readPartition is the topic's id, zero where the file is missing or was torn by a crash: it is not flushed on its own,
+// the cluster knows the id too.
 func (s *Store) readPartition(dir string) (protocol.TopicID, error) {
 	b, err := vfs.ReadFile(s.fs, path.Join(dir, partitionFile), smallFileMax)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -143,14 +143,14 @@ func (l *Log) ExpireProducers(now time.Time) int {
 // Epochs is the leader-epoch history.
 func (l *Log) Epochs() epoch.History { return *l.epochs.Load() }
 
-// EpochEnd is what OffsetForLeaderEpoch answers: the largest epoch that is not newer than asked, and the offset after its
-// last record; both -1 where asked is not known.
+// EpochEnd is what OffsetForLeaderEpoch answers: the largest epoch that is not newer than asked, and the offset after
+// its last record; both -1 where asked is not known.
 func (l *Log) EpochEnd(asked protocol.Epoch) (protocol.Epoch, protocol.Offset) {
 	return l.epochs.Load().EndOf(asked, l.active().Next())
 }
 
-// AssignEpoch notes that a leader of this epoch begins at the log's end. A leader calls it before its first append, so that
-// the epoch is known even while it writes nothing.
+// AssignEpoch notes that a leader of this epoch begins at the log's end. A leader calls it before its first append, so
+// that the epoch is known even while it writes nothing.
 func (l *Log) AssignEpoch(e protocol.Epoch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

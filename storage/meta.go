@@ -31,8 +31,8 @@ type Meta struct {
 	DirectoryID string
 }
 
-// NewID is a random 16-byte id in Kafka's notation: 22 characters of URL-safe base64 that do not begin with a dash, which
-// command lines would take for an option.
+// NewID is a random 16-byte id in Kafka's notation: 22 characters of URL-safe base64 that do not begin with a dash,
+// which command lines would take for an option.
 func NewID() string {
 	var b [16]byte
 	for {

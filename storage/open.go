@@ -119,8 +119,8 @@ func look(fsys vfs.FS, dir string) (onDisk, error) {
 			d.leftovers = append(d.leftovers, e.Name)
 		case !ok:
 		case strings.HasSuffix(e.Name, segment.SwapSuffix):
-			return d, fmt.Errorf("%s is left of a compaction that was cut short; start the broker that wrote it once more "+
-				"to let it finish", path.Join(dir, e.Name))
+			return d, fmt.Errorf("%s is left of a compaction that was cut short; "+
+				"start the broker that wrote it once more to let it finish", path.Join(dir, e.Name))
 		case suffix == segment.LogSuffix:
 			size(base).Log = e.Size
 			d.segments = append(d.segments, base)

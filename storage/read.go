@@ -10,9 +10,9 @@ import (
 // Slice is a range of a log's bytes; see segment.Slice.
 type Slice = segment.Slice
 
-// Read gives the bytes from the batch that holds from on: at most max, and nothing at or past limit. The last batch may be
-// cut, as Kafka's. With minOne the first batch is whole, whatever its size. The slice ends at the latest where its segment
-// does. It is empty when from is the log's end, or not below limit; an empty one may be released, too.
+// Read gives the bytes from the batch that holds from on: at most max, and nothing at or past limit. The last batch may
+// be cut, as Kafka's. With minOne the first batch is whole, whatever its size. The slice ends at the latest where its
+// segment does. It is empty when from is the log's end, or not below limit; an empty one may be released, too.
 //
 // The error carries OFFSET_OUT_OF_RANGE when from lies outside of the log. Read takes no lock and allocates nothing.
 func (l *Log) Read(from, limit protocol.Offset, max int, minOne bool) (Slice, error) {

@@ -61,9 +61,9 @@ func (r *recovery) run() error {
 	return r.finish()
 }
 
-// leftByKafka tells a killed Kafka by the zeros that it fills the last segment's index with. Its compacted logs may have
-// gaps between segments anywhere. Ours have them only below the recovery point, so that above it a gap shows what a crash
-// took.
+// leftByKafka tells a killed Kafka by the zeros that it fills the last segment's index with. Its compacted logs may
+// have gaps between segments anywhere. Ours have them only below the recovery point, so that above it a gap shows what
+// a crash took.
 func (r *recovery) leftByKafka() (bool, error) {
 	if r.o.clean {
 		return false, nil
@@ -216,7 +216,8 @@ func (r *recovery) replay() error {
 	return nil
 }
 
-// readAgain reads the segments that may not have been flushed, and cuts the log at the first byte that does not check out.
+// readAgain reads the segments that may not have been flushed, and cuts the log at the first byte that does not check
+// out.
 func (r *recovery) readAgain() error {
 	for i := r.trusted; i < len(r.disk.segments) && r.done.Reason == nil; i++ {
 		base := r.disk.segments[i]
@@ -321,8 +322,8 @@ func (r *recovery) finish() error {
 	return r.removeSnapshots()
 }
 
-// beginAgain replaces all segments by an empty one at the log's start. That is durable before the others go: they lie below
-// the start, so that the next opening removes what a crash leaves of them.
+// beginAgain replaces all segments by an empty one at the log's start. That is durable before the others go: they lie
+// below the start, so that the next opening removes what a crash leaves of them.
 func (r *recovery) beginAgain() error {
 	s, err := segment.Create(r.o.files, r.o.dir, r.o.start)
 	if err != nil {
@@ -342,7 +343,8 @@ func (r *recovery) beginAgain() error {
 	return nil
 }
 
-// removeSnapshots removes those that nobody will read: ahead of the log, or neither for a segment's begin nor the newest.
+// removeSnapshots removes those that nobody will read: ahead of the log, or neither for a segment's begin nor the
+// newest.
 func (r *recovery) removeSnapshots() error {
 	for _, at := range r.disk.snapshots {
 		if at == r.l.w.snapshot || at <= r.next && slices.Contains(r.disk.segments, at) {

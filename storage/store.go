@@ -22,9 +22,11 @@ type Options struct {
 	// ClusterID and NodeID are this broker's; a folder of another is refused.
 	ClusterID string
 	NodeID    int32
-	// Config is for logs that are found on disk, by topic. Default: DefaultConfig for all. Reconfigure changes it later.
+	// Config is for logs that are found on disk, by topic. Default: DefaultConfig for all. Reconfigure changes it
+	// later.
 	Config func(topic string) Config
-	// OpenFiles is how many files of logs are kept open at most. Default 4096, or a quarter of what the process may open.
+	// OpenFiles is how many files of logs are kept open at most. Default 4096, or a quarter of what the process may
+	// open.
 	OpenFiles int
 	// RecoveryThreads is how many logs are opened at a time. Default: the number of processors
 	// (num.recovery.threads.per.data.dir).
@@ -105,9 +107,9 @@ type Dir struct {
 	Clean bool // the broker that used it before ended in order
 }
 
-// OpenStore takes the data folders: locks them, checks whose they are, and opens every log in them, reading again what a
-// crash may have torn. Folders that do not exist are made. What is wrong with a folder is a *UnusableError; what is wrong
-// with one log takes that log offline, see Failed.
+// OpenStore takes the data folders: locks them, checks whose they are, and opens every log in them, reading again what
+// a crash may have torn. Folders that do not exist are made. What is wrong with a folder is a *UnusableError; what is
+// wrong with one log takes that log offline, see Failed.
 //
 // It starts the goroutines that flush, checkpoint and delete; Close ends them.
 func OpenStore(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
@@ -299,7 +301,7 @@ func (s *Store) present(tp protocol.TopicPartition, id protocol.TopicID) (*Log, 
 	}
 	l := s.mu.logs[tp]
 	if l != nil && !l.id.IsZero() && l.id != id {
-		return nil, fmt.Errorf("%v is there with the topic id %v, not %v: %w", tp, l.id, id, protocol.InconsistentTopicID)
+		return nil, protocol.Errorf(protocol.InconsistentTopicID, "%v is there with the topic id %v, not %v", tp, l.id, id)
 	}
 	return l, nil
 }
@@ -385,7 +387,8 @@ func (s *Store) Delete(tp protocol.TopicPartition) error {
 
 const deletedDirSuffix = "-delete"
 
-// deletedDir is Kafka's name for the folder of a deleted partition: topic-partition.random-delete, in at most 255 bytes.
+// deletedDir is Kafka's name for the folder of a deleted partition: topic-partition.random-delete, in at most 255
+// bytes.
 func deletedDir(tp protocol.TopicPartition) string {
 	suffix := fmt.Sprintf("-%d.%x%s", tp.Partition, NewID()[:16], deletedDirSuffix)
 	return tp.Topic[:min(len(tp.Topic), 255-len(suffix))] + suffix

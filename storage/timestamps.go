@@ -15,8 +15,8 @@ type TimestampOffset struct {
 	Epoch     protocol.Epoch
 }
 
-// OffsetAt is the first record, by offset, whose timestamp is at least ts, among those that are not deleted and lie below
-// limit.
+// OffsetAt is the first record, by offset, whose timestamp is at least ts, among those that are not deleted and lie
+// below limit.
 func (l *Log) OffsetAt(ts int64, limit protocol.Offset) (TimestampOffset, bool, error) {
 	return l.byTime(func(segs []*segment.Segment, start protocol.Offset) (TimestampOffset, bool, error) {
 		return firstAt(segs, ts, start, limit)

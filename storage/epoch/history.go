@@ -1,5 +1,5 @@
-// Package epoch is the leader-epoch history of one log: which leader's epoch began at which offset (KIP-101, KIP-320). It
-// decides what OffsetForLeaderEpoch answers. It does no I/O: it is told what to keep and gives the file's bytes.
+// Package epoch is the leader-epoch history of one log: which leader's epoch began at which offset (KIP-101, KIP-320).
+// It decides what OffsetForLeaderEpoch answers. It does no I/O: it is told what to keep and gives the file's bytes.
 //
 // Invariant: epochs and start offsets both rise from entry to entry.
 package epoch
@@ -22,8 +22,8 @@ type Entry struct {
 // Unknown is the epoch and the offset of an answer that says "not known here".
 const Unknown = -1
 
-// History is the list of a log's epochs. The zero History is empty. It is an immutable value: the changing methods return
-// a new one, and say whether anything changed.
+// History is the list of a log's epochs. The zero History is empty. It is an immutable value: the changing methods
+// return a new one, and say whether anything changed.
 type History struct{ entries []Entry }
 
 // Latest is the epoch of the newest entry, Unknown when there is none.
@@ -37,11 +37,11 @@ func (h History) Latest() protocol.Epoch {
 // Entries are a copy of the entries.
 func (h History) Entries() []Entry { return slices.Clone(h.entries) }
 
-// Assign notes that epoch begins at start. An epoch that is not newer than the latest changes nothing: its start is known,
-// or it is an older leader's.
+// Assign notes that epoch begins at start. An epoch that is not newer than the latest changes nothing: its start is
+// known, or it is an older leader's.
 //
-// A newer epoch that begins where the latest did, or before, replaces what it overlaps: those leaders wrote nothing that is
-// still in the log (LeaderEpochFileCache.truncateAndAppend).
+// A newer epoch that begins where the latest did, or before, replaces what it overlaps: those leaders wrote nothing
+// that is still in the log (LeaderEpochFileCache.truncateAndAppend).
 func (h History) Assign(epoch protocol.Epoch, start protocol.Offset) (History, bool) {
 	if epoch < 0 || start < 0 || epoch <= h.Latest() {
 		return h, false
@@ -79,9 +79,9 @@ func (h History) TruncateStart(start protocol.Offset) (History, bool) {
 	return History{out}, true
 }
 
-// EndOf is what OffsetForLeaderEpoch answers for asked, in a log that ends at end: the largest epoch that is not newer, and
-// the offset after its last record. Both are Unknown for an epoch newer than the latest, and for none. An epoch older than
-// all is answered with itself and the start of the oldest (LeaderEpochFileCache.endOffsetFor).
+// EndOf is what OffsetForLeaderEpoch answers for asked, in a log that ends at end: the largest epoch that is not newer,
+// and the offset after its last record. Both are Unknown for an epoch newer than the latest, and for none. An epoch
+// older than all is answered with itself and the start of the oldest (LeaderEpochFileCache.endOffsetFor).
 func (h History) EndOf(asked protocol.Epoch, end protocol.Offset) (protocol.Epoch, protocol.Offset) {
 	latest := h.Latest()
 	switch {
@@ -115,7 +115,8 @@ func (h History) At(offset protocol.Offset) protocol.Epoch {
 	return Unknown
 }
 
-// Encode is the content of Kafka's leader-epoch-checkpoint: a version, the number of entries, and one "epoch start" a line.
+// Encode is the content of Kafka's leader-epoch-checkpoint: a version, the number of entries, and one "epoch start" a
+// line.
 func (h History) Encode() []byte {
 	b := fmt.Appendf(nil, "0\n%d\n", len(h.entries))
 	for _, e := range h.entries {

@@ -15,7 +15,7 @@ type Ended struct {
 	First      protocol.Offset // of the transaction's first record
 	Last       protocol.Offset // of the marker
 	Aborted    bool
-	LastStable protocol.Offset // the first offset of the oldest transaction that stays open, else the one after the marker
+	LastStable protocol.Offset // first offset of the oldest transaction that stays open, else the one after the marker
 }
 
 // A transaction marker is the one record of a control batch. Its key and value, big endian (ControlRecordType,
@@ -31,7 +31,8 @@ type marker struct {
 	timestamp        int64
 }
 
-// parseMarker is ok=false for control batches that end no transaction, and for those whose record compaction has removed.
+// parseMarker is ok=false for control batches that end no transaction, and for those whose record compaction has
+// removed.
 func parseMarker(b batch.Batch) (m marker, ok bool) {
 	for r, err := range b.Records(nil) {
 		if err != nil || len(r.Key) < 4 {
@@ -50,8 +51,8 @@ func parseMarker(b batch.Batch) (m marker, ok bool) {
 	return marker{}, false
 }
 
-// checkMarker checks a marker that a transaction coordinator sends: its producer epoch must not be older than what the log
-// knows, nor its coordinator's.
+// checkMarker checks a marker that a transaction coordinator sends: its producer epoch must not be older than what the
+// log knows, nor its coordinator's.
 func (s *State) checkMarker(b batch.Batch) error {
 	m, ok := parseMarker(b)
 	e := s.byID[b.ProducerID()]

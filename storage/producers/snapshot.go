@@ -26,9 +26,9 @@ import (
 //
 // Last sequence, last offset and the first offset of the transaction are -1 where there is none.
 //
-// Kafka keeps the last batch of a producer only, so that after a restart it takes a repeat of an older one for a gap. The
-// windows are ours: Kafka's reader stops after the producers and does not look at what follows, as long as the CRC covers
-// it. They hold, after the eight bytes of windowsMagic, for each producer in the same order:
+// Kafka keeps the last batch of a producer only, so that after a restart it takes a repeat of an older one for a gap.
+// The windows are ours: Kafka's reader stops after the producers and does not look at what follows, as long as the CRC
+// covers it. They hold, after the eight bytes of windowsMagic, for each producer in the same order:
 //
 //	0          8       9
 //	+----------+-------+----------------------------------------------------------------------------------+
@@ -53,7 +53,8 @@ func corrupt(format string, a ...any) error {
 // Snapshot is the state as a file's content.
 func (s *State) Snapshot() []byte {
 	es := s.sorted()
-	out := make([]byte, snapshotHead, snapshotHead+len(es)*(producerBytes+windowHead+windowBatches*windowBatchBytes)+len(windowsMagic))
+	const most = producerBytes + windowHead + windowBatches*windowBatchBytes
+	out := make([]byte, snapshotHead, snapshotHead+len(windowsMagic)+len(es)*most)
 	be := binary.BigEndian
 	for _, e := range es {
 		w := written{lastSeq: noSequence, last: -1}

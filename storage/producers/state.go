@@ -1,9 +1,9 @@
-// Package producers is what a log knows of those who write to it: for each idempotent producer the last batches, so that a
-// repeated one is recognised and a missing one is noticed (KIP-98, KIP-360), and which transactions are open. It follows
-// Kafka's ProducerStateManager and ProducerAppendInfo. It does no I/O and is told the time.
+// Package producers is what a log knows of those who write to it: for each idempotent producer the last batches, so
+// that a repeated one is recognised and a missing one is noticed (KIP-98, KIP-360), and which transactions are open. It
+// follows Kafka's ProducerStateManager and ProducerAppendInfo. It does no I/O and is told the time.
 //
-// Invariant: State depends only on the batches applied, in their order, and on the times passed in; a State read back from
-// Snapshot answers as the one that wrote it.
+// Invariant: State depends only on the batches applied, in their order, and on the times passed in; a State read back
+// from Snapshot answers as the one that wrote it.
 package producers
 
 import (
@@ -75,8 +75,8 @@ func (s *State) End() protocol.Offset { return s.end }
 // SetEnd says that the log goes on at end, for batches without a producer, which need not be applied.
 func (s *State) SetEnd(end protocol.Offset) { s.end = end }
 
-// FirstOpen is the first offset of the oldest open transaction. The last stable offset is the smaller of it and the high
-// watermark.
+// FirstOpen is the first offset of the oldest open transaction. The last stable offset is the smaller of it and the
+// high watermark.
 func (s *State) FirstOpen() (protocol.Offset, bool) {
 	if len(s.open) == 0 {
 		return 0, false
@@ -139,7 +139,8 @@ func (s *State) Check(b, prev batch.Batch) (Verdict, error) {
 }
 
 func fenced(id int64, epoch, known int16) error {
-	return protocol.Errorf(protocol.InvalidProducerEpoch, "producer %d has the epoch %d, a newer one has %d", id, epoch, known)
+	return protocol.Errorf(protocol.InvalidProducerEpoch,
+		"producer %d has the epoch %d, a newer one has %d", id, epoch, known)
 }
 
 func outOfOrder(id int64, got, after int32) error {
@@ -217,8 +218,8 @@ func (e *entry) setEpoch(epoch int16) {
 	}
 }
 
-// Apply records that b is in the log. Replay calls it with the same batches in the same order as they were appended. When b
-// is the marker that ends a transaction, that is returned.
+// Apply records that b is in the log. Replay calls it with the same batches in the same order as they were appended.
+// When b is the marker that ends a transaction, that is returned.
 //
 // now is when it was appended, or is applied again.
 func (s *State) Apply(b batch.Batch, now time.Time) (Ended, bool) {

@@ -10,12 +10,12 @@ import (
 	"moldau.io/moldau/storage/vfs"
 )
 
-// ErrRemoved says that a segment's files are gone: retention, DeleteRecords or the topic's deletion took them between the
-// moment its log was asked and the moment it was read.
+// ErrRemoved says that a segment's files are gone: retention, DeleteRecords or the topic's deletion took them between
+// the moment its log was asked and the moment it was read.
 var ErrRemoved = errors.New("the segment has been removed")
 
-// Descriptors opens files when they are used and closes those that are used least, so that a log without traffic holds no
-// file descriptor. It has no more than its limit open, apart from those in use at that moment.
+// Descriptors opens files when they are used and closes those that are used least, so that a log without traffic holds
+// no file descriptor. It has no more than its limit open, apart from those in use at that moment.
 //
 // Eviction is the clock algorithm: acquiring a file that is open takes no lock, only one atomic increment.
 type Descriptors struct {
@@ -58,9 +58,11 @@ type handle struct {
 	suffix string
 	base   protocol.Offset
 
-	refs atomic.Int64 // 0: closed; 1: open and idle; more: in use. Only under d.mu does it leave 0 or come back to it by eviction
-	used atomic.Bool  // since the clock's hand came by
-	file vfs.File     // valid while refs > 0
+	// refs is 0 for closed, 1 for open and idle, more for in use. Only under d.mu does it leave 0, or come back to it by
+	// eviction.
+	refs atomic.Int64
+	used atomic.Bool // since the clock's hand came by
+	file vfs.File    // valid while refs > 0
 
 	slot int  // in d.open; under d.mu
 	dead bool // under d.mu: removed, never opened again
@@ -125,8 +127,8 @@ func (h *handle) release() {
 	}
 }
 
-// makeRoom closes idle files until there is room for one more; d.mu is held. It goes round twice at most: the first time
-// only takes the marks of use away.
+// makeRoom closes idle files until there is room for one more; d.mu is held. It goes round twice at most: the first
+// time only takes the marks of use away.
 func (d *Descriptors) makeRoom() {
 	for range 2 * len(d.open) {
 		if len(d.open) < d.limit {

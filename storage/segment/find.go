@@ -14,8 +14,9 @@ type Place struct {
 	Bytes    int64
 }
 
-// Find is the first batch whose last offset is at least offset: the one that holds it, or the next one where compaction has
-// removed it. Only published batches are looked at; ok is false when they all end before offset. It allocates nothing.
+// Find is the first batch whose last offset is at least offset: the one that holds it, or the next one where compaction
+// has removed it. Only published batches are looked at; ok is false when they all end before offset. It allocates
+// nothing.
 func (s *Segment) Find(offset protocol.Offset) (p Place, ok bool, err error) {
 	size, next := s.Published()
 	if offset >= next || size == 0 {
@@ -67,8 +68,8 @@ func (s *Segment) lookup(offset protocol.Offset) (int64, error) {
 	return pos, nil
 }
 
-// FindTime is the first batch that holds a record with a timestamp of at least ts and an offset of at least from, as far as
-// batch headers tell: the batch's largest timestamp is at least ts, its last offset at least from.
+// FindTime is the first batch that holds a record with a timestamp of at least ts and an offset of at least from, as
+// far as batch headers tell: the batch's largest timestamp is at least ts, its last offset at least from.
 func (s *Segment) FindTime(ts int64, from protocol.Offset) (p Place, ok bool, err error) {
 	size, _ := s.Published()
 	start, err := s.lookupTime(ts, from)
@@ -140,8 +141,8 @@ func (s *Segment) ReadBatch(p Place, buf []byte) (batch.Batch, error) {
 	return b, nil
 }
 
-// Heads calls do for the header of each published batch that lies at start or after it, with the batch's place, until do
-// says false. The header is valid during the call only, and has no records behind it.
+// Heads calls do for the header of each published batch that lies at start or after it, with the batch's place, until
+// do says false. The header is valid during the call only, and has no records behind it.
 func (s *Segment) Heads(start int64, do func(head batch.Batch, p Place) bool) error {
 	size, _ := s.Published()
 	return s.heads(start, size, do)

@@ -12,15 +12,15 @@ import (
 	"moldau.io/moldau/storage/vfs"
 )
 
-// tailEntries is how many entries wait in memory before they are written in one go. An index needs no write an append: what
-// a crash takes from it is rebuilt from the log, which has to be scanned there anyway.
+// tailEntries is how many entries wait in memory before they are written in one go. An index needs no write an append:
+// what a crash takes from it is rebuilt from the log, which has to be scanned there anyway.
 const tailEntries = 128
 
 // blockBytes is how much of an index file is read at a time.
 const blockBytes = 4096
 
-// index is a file of entries of one size in rising order, the newest of which may still be in memory. The entries in the
-// file never change.
+// index is a file of entries of one size in rising order, the newest of which may still be in memory. The entries in
+// the file never change.
 type index struct {
 	file       handle
 	entryBytes int
@@ -44,8 +44,8 @@ func (x *index) entries() int {
 	return x.kept + len(x.tail)/x.entryBytes
 }
 
-// append adds an entry. Only the writer calls it. Where the file cannot be written the entries stay in memory and the next
-// append tries again; who needs them on disk calls spill and is told.
+// append adds an entry. Only the writer calls it. Where the file cannot be written the entries stay in memory and the
+// next append tries again; who needs them on disk calls spill and is told.
 func (x *index) append(entry []byte) {
 	x.mu.Lock()
 	if x.tail == nil {
@@ -196,8 +196,8 @@ func (x *index) read(f vfs.File, buf []byte, at int64) error {
 	return nil
 }
 
-// floor finds the last entry for which below says true; below is true for a run at the front and false after it. The entry
-// is copied to out. ok is false when there is none. It allocates nothing.
+// floor finds the last entry for which below says true; below is true for a run at the front and false after it. The
+// entry is copied to out. ok is false when there is none. It allocates nothing.
 func (x *index) floor(below func(entry []byte, key int64) bool, key int64, out []byte) (ok bool, err error) {
 	x.mu.Lock()
 	kept := x.kept

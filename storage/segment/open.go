@@ -15,17 +15,17 @@ type Sizes struct{ Log, Index, Time, Txn int64 }
 // Known is what is known of a segment that is opened.
 type Known struct {
 	Sizes Sizes
-	// Next is the offset at which the following segment begins, or -1 for the last one, whose end is then found from the last
-	// index entry on.
+	// Next is the offset at which the following segment begins, or -1 for the last one, whose end is then found from
+	// the last index entry on.
 	Next protocol.Offset
-	// Unfinished says that the log was synced, and Finish was called, but that the indexes may have come to the disk as they
-	// were before Finish. It needs Next to be -1.
+	// Unfinished says that the log was synced, and Finish was called, but that the indexes may have come to the disk as
+	// they were before Finish. It needs Next to be -1.
 	Unfinished bool
 	Interval   int64
 }
 
-// Open takes a segment as it is on disk, without reading its log: it was completed before, and nothing has happened to it
-// since. Indexes that are missing or do not fit the log are made anew, which reads the log's headers.
+// Open takes a segment as it is on disk, without reading its log: it was completed before, and nothing has happened to
+// it since. Indexes that are missing or do not fit the log are made anew, which reads the log's headers.
 func Open(d *Descriptors, dir string, base protocol.Offset, k Known) (*Segment, error) {
 	sizes := k.Sizes
 	s := newSegment(d, dir, base)
@@ -55,8 +55,8 @@ func Open(d *Descriptors, dir string, base protocol.Offset, k Known) (*Segment, 
 	return s, err
 }
 
-// unfinish takes away the entry of the time index that Finish added, which may be torn. It is known by its offset, which
-// lies behind the last entry of the offset index: all others came together with one of those.
+// unfinish takes away the entry of the time index that Finish added, which may be torn. It is known by its offset,
+// which lies behind the last entry of the offset index: all others came together with one of those.
 func (s *Segment) unfinish() error {
 	n := s.times.kept
 	if n == 0 {
@@ -221,9 +221,10 @@ type Recovery struct {
 }
 
 // Recover reads a whole segment after a crash: it keeps batches up to the first one that does not check out (length,
-// checksum, rising offsets), cuts the rest, and makes the indexes anew. A cut is durable when it returns, so that what was
-// cut cannot come back behind what is written now.
-func Recover(d *Descriptors, dir string, base protocol.Offset, size, interval int64, r Recovery) (*Segment, Found, error) {
+// checksum, rising offsets), cuts the rest, and makes the indexes anew. A cut is durable when it returns, so that what
+// was cut cannot come back behind what is written now.
+func Recover(d *Descriptors, dir string, base protocol.Offset, size, interval int64, r Recovery) (
+	*Segment, Found, error) {
 	s := newSegment(d, dir, base)
 	for _, reset := range []func() error{s.offsets.reset, s.times.reset, s.txns.reset} {
 		if err := reset(); err != nil {
@@ -302,8 +303,8 @@ func (s *Segment) keepGood(size, interval int64, each func(b batch.Batch) error)
 	return found, nil
 }
 
-// goodBatch is the batch at the start of b, of which left bytes are in the file. need says that so many bytes must be in b
-// to decide; reason says why there is no good batch.
+// goodBatch is the batch at the start of b, of which left bytes are in the file. need says that so many bytes must be
+// in b to decide; reason says why there is no good batch.
 func goodBatch(b []byte, left int64, base, lowest protocol.Offset) (good batch.Batch, need int64, reason error) {
 	if left < batch.HeaderBytes {
 		return nil, 0, fmt.Errorf("%d bytes are too few for a batch", left)

@@ -12,8 +12,8 @@ import (
 // NoTimestamp is the timestamp of a segment without one.
 const NoTimestamp = int64(-1)
 
-// Segment is one segment. The writing methods (Write, Finish, Spill, Restore) are for one goroutine at a time; all others
-// are for anyone.
+// Segment is one segment. The writing methods (Write, Finish, Spill, Restore) are for one goroutine at a time; all
+// others are for anyone.
 type Segment struct {
 	base protocol.Offset
 	log  handle
@@ -28,7 +28,8 @@ type Segment struct {
 	next atomic.Int64 // the offset after the last record
 	tip  atomic.Pointer[tip]
 
-	// The largest timestamp and the last offset of its batch; timed apart from size, since only lookups by time need it.
+	// The largest timestamp and the last offset of its batch; timed apart from size, since only lookups by time need
+	// it.
 	maxTimestamp atomic.Int64
 	maxRelative  atomic.Int64
 
@@ -56,8 +57,8 @@ func newSegment(d *Descriptors, dir string, base protocol.Offset) *Segment {
 	return s
 }
 
-// Create makes an empty segment. Its indexes get their files with the first batch, so that a partition that nobody writes
-// to is one empty file.
+// Create makes an empty segment. Its indexes get their files with the first batch, so that a partition that nobody
+// writes to is one empty file.
 func Create(d *Descriptors, dir string, base protocol.Offset) (*Segment, error) {
 	s := newSegment(d, dir, base)
 	if err := s.log.create(); err != nil {
@@ -91,8 +92,8 @@ func (s *Segment) Next() protocol.Offset { return protocol.Offset(s.next.Load())
 // MaxTimestamp is the largest timestamp of the segment's batches, NoTimestamp when there is none.
 func (s *Segment) MaxTimestamp() int64 { return s.maxTimestamp.Load() }
 
-// Fits says whether a batch that ends at last can be in this segment as far as the indexes go: the distance can be said in
-// them, and they have less than indexBytes bytes.
+// Fits says whether a batch that ends at last can be in this segment as far as the indexes go: the distance can be said
+// in them, and they have less than indexBytes bytes.
 func (s *Segment) Fits(last protocol.Offset, indexBytes int64) bool {
 	return last-s.base <= LargestRelative &&
 		int64(s.offsets.entries()+1)*indexEntryBytes <= indexBytes &&
@@ -154,8 +155,8 @@ func (s *Segment) note(start int64, bs []batch.Batch, interval int64) {
 	s.seq.Add(1)
 }
 
-// indexBatch does what LogSegment.append of Kafka does for each batch: an entry for the batch that comes after more than
-// interval bytes without one.
+// indexBatch does what LogSegment.append of Kafka does for each batch: an entry for the batch that comes after more
+// than interval bytes without one.
 func (s *Segment) indexBatch(b batch.Batch, pos, interval int64) {
 	last := b.LastOffset() - s.base
 	if ts := b.MaxTimestamp(); ts > s.maxTimestamp.Load() {
@@ -194,8 +195,8 @@ func (s *Segment) Spill() error {
 	return s.times.spill()
 }
 
-// Finish ends the writing: the indexes are completed. The last entry of the time index is the largest timestamp, which is
-// how a segment's age is known without reading it. It may be called again, and writing may go on after it.
+// Finish ends the writing: the indexes are completed. The last entry of the time index is the largest timestamp, which
+// is how a segment's age is known without reading it. It may be called again, and writing may go on after it.
 func (s *Segment) Finish() error {
 	s.indexTime()
 	if err := s.offsets.finish(); err != nil {
@@ -227,8 +228,8 @@ func (s *Segment) Sync() error {
 	return s.txns.sync()
 }
 
-// Drop closes the files, each when its last reader is done. The segment can no longer be read, except through slices that
-// were taken before.
+// Drop closes the files, each when its last reader is done. The segment can no longer be read, except through slices
+// that were taken before.
 func (s *Segment) Drop() {
 	s.log.drop()
 	s.offsets.file.drop()

@@ -320,8 +320,8 @@ func TestParseName(t *testing.T) {
 	}
 }
 
-// FuzzOpen opens folders with any bytes in the log and its indexes: whatever comes out must be readable to its end or say why
-// not, and recovery must keep only what checks out.
+// FuzzOpen opens folders with any bytes in the log and its indexes: whatever comes out must be readable to its end or
+// say why not, and recovery must keep only what checks out.
 func FuzzOpen(f *testing.F) {
 	one, two := made(0, 5, 2, 10), made(2, 6, 1, 300)
 	log := append(bytes.Clone(one), two...)

@@ -11,8 +11,9 @@ import (
 	"moldau.io/moldau/storage/vfs"
 )
 
-// Slice is a range of a segment's file. It begins at a batch; the last batch in it may be cut. It is a protocol.Section. It
-// keeps the file open until Release, also when the segment is removed meanwhile. The zero Slice is empty.
+// Slice is a range of a segment's file. It begins at a batch; the last batch in it may be cut. It is a
+// protocol.Section. It keeps the file open until Release, also when the segment is removed meanwhile. The zero Slice is
+// empty.
 //
 // It has one pointer, so that putting it into an interface allocates nothing.
 type Slice struct{ r *run }
@@ -110,8 +111,8 @@ func (s Slice) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// WriteTo sends the slice to w: by sendfile(2) where w is a socket and the range is large, else by reading and writing. See
-// sendfileMin.
+// WriteTo sends the slice to w: by sendfile(2) where w is a socket and the range is large, else by reading and writing.
+// See sendfileMin.
 func (s Slice) WriteTo(w io.Writer) (int64, error) {
 	if s.r == nil {
 		return 0, nil

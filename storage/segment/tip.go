@@ -2,12 +2,12 @@ package segment
 
 import "sync/atomic"
 
-// tipBatches is how many of the newest batches a tip knows. Consumers that keep up ask for one of them, and need neither
-// index nor file to find it.
+// tipBatches is how many of the newest batches a tip knows. Consumers that keep up ask for one of them, and need
+// neither index nor file to find it.
 const tipBatches = 64
 
-// tip is where the newest batches of the segment at the log's end lie: a ring that one goroutine writes and any number read
-// without a lock. Entry i says where batch i ends, and so where batch i+1 begins.
+// tip is where the newest batches of the segment at the log's end lie: a ring that one goroutine writes and any number
+// read without a lock. Entry i says where batch i ends, and so where batch i+1 begins.
 type tip struct {
 	start int64 // position at which batch 0 begins
 	base  int64 // the lowest offset that batch 0 can hold
@@ -26,8 +26,8 @@ func (t *tip) add(next, position int64) {
 	t.count.Store(n + 1)
 }
 
-// find gives the range of bytes of the first batch whose last offset is at least offset. ok is false where the tip does not
-// reach back so far.
+// find gives the range of bytes of the first batch whose last offset is at least offset. ok is false where the tip does
+// not reach back so far.
 func (t *tip) find(offset int64) (from, to int64, ok bool) {
 	n := t.count.Load()
 	if n == 0 || offset < t.base {
@@ -56,7 +56,8 @@ func (t *tip) find(offset int64) (from, to int64, ok bool) {
 		to = e.position.Load()
 		i--
 	}
-	// The writer may have come round meanwhile: the entry after the newest takes the place of the one tipBatches before it.
+	// The writer may have come round meanwhile: the entry after the newest takes the place of the one tipBatches before
+	// it.
 	if t.count.Load() >= i+tipBatches {
 		return 0, 0, false
 	}

@@ -7,8 +7,8 @@ import (
 	"moldau.io/moldau/protocol/batch"
 )
 
-// Verify reads a segment's log and indexes and says where they do not belong together: what kafka-dump-log checks, and that
-// timestamps and offsets rise.
+// Verify reads a segment's log and indexes and says where they do not belong together: what kafka-dump-log checks, and
+// that timestamps and offsets rise.
 func Verify(s *Segment) error {
 	ends := map[int64]protocol.Offset{} // position of a batch: its last offset
 	latest := map[protocol.Offset]int64{}

@@ -14,8 +14,8 @@ import (
 // sectorBytes is the unit in which a crash keeps or loses what was written and not synced.
 const sectorBytes = 512
 
-// Mem is a file system in memory. It knows what has been synced, so that CrashClone can show what a machine might find after
-// losing its power.
+// Mem is a file system in memory. It knows what has been synced, so that CrashClone can show what a machine might find
+// after losing its power.
 type Mem struct {
 	mu    sync.Mutex
 	root  *memDir
@@ -376,9 +376,9 @@ func (h *memHandle) Close() error {
 	return nil
 }
 
-// CrashClone is the disk that a machine might find when it lost its power now. Whatever was synced is there. Of the rest,
-// every sector and every change of a name is there with keepUnsyncedPercent in a hundred, each for itself; a file whose size
-// changed may have any size between, with zeros where nothing arrived. Nobody holds a lock on it.
+// CrashClone is the disk that a machine might find when it lost its power now. Whatever was synced is there. Of the
+// rest, every sector and every change of a name is there with keepUnsyncedPercent in a hundred, each for itself; a file
+// whose size changed may have any size between, with zeros where nothing arrived. Nobody holds a lock on it.
 func (m *Mem) CrashClone(rng *rand.Rand, keepUnsyncedPercent int) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package vfs is the file system as storage needs it: positioned reads and writes, rename, and the two syncs. It owns no
-// policy and knows nothing of logs. There is the real one (OS), one in memory that can crash (Mem), and a wrapper that makes
-// calls fail (WithFaults).
+// Package vfs is the file system as storage needs it: positioned reads and writes, rename, and the two syncs. It owns
+// no policy and knows nothing of logs. There is the real one (OS), one in memory that can crash (Mem), and a wrapper
+// that makes calls fail (WithFaults).
 //
 // Invariant: what File.Sync returned success for, in a directory that SyncDir returned success for, survives a crash.
 package vfs
@@ -33,10 +33,11 @@ type FS interface {
 	Remove(name string) error
 	// SyncDir keeps the names in dir through a crash: creations, renames and removals before it.
 	SyncDir(dir string) error
-	// SyncAll keeps everything below dir through a crash, in one go: for many files it is far cheaper than a Sync of each.
+	// SyncAll keeps everything below dir through a crash, in one go: for many files it is far cheaper than a Sync of
+	// each.
 	SyncAll(dir string) error
-	// Lock takes the file's exclusive lock, and keeps it until the closer is closed or the process ends. When somebody else
-	// holds it the error is a *LockedError.
+	// Lock takes the file's exclusive lock, and keeps it until the closer is closed or the process ends. When somebody
+	// else holds it the error is a *LockedError.
 	Lock(name string) (io.Closer, error)
 }
 
@@ -105,8 +106,8 @@ func WriteFile(fsys FS, name string, data []byte) error {
 	return nil
 }
 
-// WriteFileUnsynced replaces a file in one step for those who read it meanwhile, but not for a crash: it may leave the file
-// with neither the old nor the new bytes until it is synced.
+// WriteFileUnsynced replaces a file in one step for those who read it meanwhile, but not for a crash: it may leave the
+// file with neither the old nor the new bytes until it is synced.
 func WriteFileUnsynced(fsys FS, name string, data []byte) error {
 	return replace(fsys, name, data, func(File) error { return nil })
 }
