@@ -122,10 +122,12 @@ func (c *conn) accept(frame []byte) bool {
 	c.mu.Unlock()
 	ok := c.handle(r)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	r.handler = false
 	hangup := r.state == slotHangup
-	c.mu.Unlock()
-	c.flush()
+	// In the same hold of the lock: where r is the next to be answered, its first look is this goroutine's, before it reads
+	// over the frame that r may still refer to.
+	c.flushLocked()
 	return ok && !hangup
 }
 
@@ -151,8 +153,13 @@ func (c *conn) panicked(r *request, p any) {
 // flush sends the answers at the head of the queue, as far as there are any.
 func (c *conn) flush() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushLocked()
+}
+
+// flushLocked is flush with the lock held. It gives the lock up in between.
+func (c *conn) flushLocked() {
 	if c.mu.sending {
-		c.mu.Unlock()
 		return // whoever is sending looks at the queue again under the lock
 	}
 	c.mu.sending = true
@@ -162,7 +169,6 @@ func (c *conn) flush() {
 		}
 	}
 	c.mu.sending = false
-	c.mu.Unlock()
 }
 
 // sendFirst deals with the head of the queue. It is called with the lock held and returns with it held, but gives it

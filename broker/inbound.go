@@ -74,8 +74,8 @@ type inbound struct {
 	r, w    int   // buf.b[r:w] is unread
 	frame   int   // bytes of the frame handed out last, with its size field
 	largest int   // largest frame so far: a guess at the next
-	small   int64 // taken from the budget for the first buffer
-	large   int64 // reserved for a frame that needs more
+	charged bool  // share is not empty
+	share   share // of the memory budget
 
 	try    func(fd uintptr) bool // reads once without blocking; made once, so that waiting allocates nothing
 	tryN   int
@@ -95,6 +95,9 @@ func newInbound(c *conn, max int) inbound {
 // next returns the next frame without its size field. The error is a *frameError when the bytes are not a request.
 func (in *inbound) next() ([]byte, error) {
 	in.finish()
+	if in.w > in.r {
+		in.note() // a part of this frame may have come with the one before
+	}
 	for in.w-in.r < frameHeadBytes {
 		if in.w-in.r >= 4 {
 			if _, err := in.size(); err != nil {
@@ -183,9 +186,9 @@ func (in *inbound) release() {
 		in.buf = nil
 	}
 	in.r, in.w, in.frame = 0, 0, 0
-	if in.small > 0 {
-		in.c.b.budget.release(in.small, in.large)
-		in.small, in.large = 0, 0
+	if in.charged {
+		in.c.b.budget.release(&in.share)
+		in.charged = false
 	}
 }
 
@@ -226,10 +229,10 @@ func (in *inbound) note() {
 			return // complete: the common case stores nothing
 		}
 	}
+	in.c.frameBytes.Store(int64(have))
 	if in.c.frameSince.Load() == 0 {
 		in.c.frameSince.Store(in.c.srv.clock())
 	}
-	in.c.frameBytes.Store(int64(have))
 }
 
 // makeRoom sees to it that there is room to read into, and that the frame fits the memory budget. The buffer grows as
@@ -238,12 +241,6 @@ func (in *inbound) makeRoom(want int) error {
 	if in.buf == nil {
 		// Between two frames: the buffer is taken by read, once there is something to be read.
 		return in.c.b.budget.wait(in.c.gone)
-	}
-	if more := int64(want-bufferBytesMin) - in.large; want > bufferBytesMin && more > 0 {
-		if err := in.c.b.budget.reserve(more, in.c.gone); err != nil {
-			return err
-		}
-		in.large += more
 	}
 	if in.r+want <= len(in.buf.b) {
 		return nil
@@ -260,11 +257,25 @@ func (in *inbound) makeRoom(want int) error {
 	if trusted {
 		size = want
 	}
+	if err := in.reserve(size); err != nil {
+		return err
+	}
 	next := in.c.b.buffers.get(size)
 	copy(next.b, in.buf.b[:in.w])
 	in.c.b.buffers.put(in.buf)
 	in.buf = next
 	return nil
+}
+
+// reserve takes a larger buffer from the budget. Time that is spent waiting for it is the broker's and not the client's.
+func (in *inbound) reserve(size int) error {
+	since := in.c.frameSince.Swap(0)
+	waited, err := in.c.b.budget.reserve(&in.share, int64(size-bufferBytesMin), in.c.gone)
+	if waited {
+		since = in.c.srv.clock()
+	}
+	in.c.frameSince.Store(since)
+	return err
 }
 
 // read reads once, waiting for the client without holding a buffer where the connection allows it.
@@ -287,8 +298,8 @@ func (in *inbound) read() (int, error) {
 func (in *inbound) take() {
 	in.buf = in.c.b.buffers.get(bufferBytesMin)
 	in.r, in.w, in.frame = 0, 0, 0
-	in.small = int64(len(in.buf.b))
-	in.c.b.budget.charge(in.small)
+	in.charged = true
+	in.c.b.budget.charge(&in.share, int64(len(in.buf.b)))
 }
 
 func (in *inbound) tryRead(fd uintptr) bool {

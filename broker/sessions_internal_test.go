@@ -76,38 +76,47 @@ func TestTheHandlersAreThoseOfTheTable(t *testing.T) {
 func TestTheBudgetLetsInInTurn(t *testing.T) {
 	b := newBudget(100)
 	gone := make(chan struct{})
-	if b.wait(gone) != nil || b.reserve(60, gone) != nil {
+	var held [5]share
+	at := func(i int, large int64) {
+		t.Helper()
+		if waited, err := b.reserve(&held[i], large, gone); waited || err != nil {
+			t.Fatalf("%d had to wait: %v", i, err)
+		}
+	}
+	if b.wait(gone) != nil {
 		t.Fatal("there is room")
 	}
+	at(0, 60)
+	at(1, 50) // the elder, as nobody else is over the limit
 	got := make(chan int, 3)
-	enter := func(n int64, name int) {
+	enter := func(i int, large int64) {
 		before := b.waiting()
 		go func() {
-			if b.reserve(n, gone) == nil {
-				got <- name
+			if waited, err := b.reserve(&held[i], large, gone); err == nil && waited {
+				got <- i
 			}
 		}()
 		for b.waiting() == before {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	enter(500, 1) // larger than all of it: waits to be alone
-	enter(10, 2)  // would fit, but waits its turn
-	b.release(0, 60)
-	if name := <-got; name != 1 {
-		t.Fatalf("%d was let in first", name)
+	enter(0, 70) // two that hold all of it do not wait for each other for ever:
+	enter(2, 10)
+	at(1, 500) // the elder goes on
+	b.release(&held[1])
+	if i := <-got + <-got; i != 2 {
+		t.Fatal("0 and 2 fit now")
 	}
-	b.release(0, 500)
-	if name := <-got; name != 2 {
-		t.Fatalf("%d was let in", name)
-	}
-	enter(95, 3)
+	at(3, 95) // the next elder
+	enter(4, 1)
 	close(gone)
 	for b.waiting() > 0 {
 		time.Sleep(time.Millisecond)
 	}
-	b.release(0, 10)
-	if used := b.inUse(); used != 0 {
+	for i := range held {
+		b.release(&held[i])
+	}
+	if used := b.inUse(); used != 0 || b.mu.elder != nil {
 		t.Errorf("%d bytes are lost", used)
 	}
 }
