@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -194,7 +195,7 @@ func (in *inbound) release() {
 
 // cut is the error for a connection that ended: in the middle of a frame, or between two.
 func (in *inbound) cut(err error) error {
-	if err == io.EOF && in.w > in.r {
+	if errors.Is(err, io.EOF) && in.w > in.r {
 		return io.ErrUnexpectedEOF
 	}
 	return err

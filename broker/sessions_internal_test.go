@@ -44,12 +44,12 @@ func TestRule067_WhoIsPushedOutOfTheSessionCache(t *testing.T) {
 		if got := ss.get(c.have.id) != nil; got != c.stays {
 			t.Errorf("%s: the one before is there: %v", c.what, got)
 		}
-		sessions, parts, _ := ss.counts()
-		if want := len(c.have.parts); c.wantIn {
+		want := len(c.have.parts)
+		if c.wantIn {
 			want = len(c.come.parts)
-			if parts != want || sessions != 1 {
-				t.Errorf("%s: %d sessions with %d partitions", c.what, sessions, parts)
-			}
+		}
+		if sessions, parts, _ := ss.counts(); parts != want || sessions != 1 {
+			t.Errorf("%s: %d sessions with %d partitions, want 1 with %d", c.what, sessions, parts, want)
 		}
 	}
 }
