@@ -60,7 +60,6 @@ func newTopicRules(st *config.Static, src config.Source, topic string) *topicRul
 		}
 	}
 	r.log = logConfig(v, own)
-	r.log.Compacted = r.batch.Compacted
 	return r
 }
 

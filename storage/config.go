@@ -28,8 +28,6 @@ type Config struct {
 	FlushInterval time.Duration
 	// DeleteDelay is how long deleted files stay on disk. Default 1 minute (file.delete.delay.ms).
 	DeleteDelay time.Duration
-	// Compacted says that compaction may have left gaps between offsets (cleanup.policy contains compact).
-	Compacted bool
 	// ProducerExpiry is how long a producer that appends nothing is remembered. Default 1 day
 	// (producer.id.expiration.ms).
 	ProducerExpiry time.Duration

@@ -321,3 +321,42 @@ func compareFiles(t *testing.T, disk vfs.FS, dir string) {
 		}
 	}
 }
+
+// TestGapsOfAKilledKafkaAreKept removes a segment from the middle, as compaction may: after a kill of Kafka that is taken as
+// it is, after one of ours it shows that something was lost, and the log ends there.
+func TestGapsOfAKilledKafkaAreKept(t *testing.T) {
+	for _, kafkas := range []bool{true, false} {
+		disk := goldenDisk(t)
+		for _, name := range []string{recoveryPointFile, cleanFile} {
+			if err := disk.Remove(path.Join("/data", name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, suffix := range []string{segment.LogSuffix, segment.IndexSuffix, segment.TimeSuffix} {
+			if err := disk.Remove(path.Join("/data/golden-0", segment.FileName(24, suffix))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := protocol.Offset(24)
+		if kafkas {
+			want = 73
+			f, err := disk.Open(path.Join("/data/golden-0", segment.FileName(62, segment.IndexSuffix)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Truncate(10 << 20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, l := goldenLog(t, disk)
+		if got := l.Bounds().End; got != want {
+			t.Errorf("Kafka's %v: the log ends at %d, want %d", kafkas, got, want)
+		}
+		if !kafkas {
+			continue
+		}
+		if _, base := length(t, l, 30, 73, 1<<20, true); base != 36 {
+			t.Errorf("a read in the gap begins at %d", base)
+		}
+	}
+}

@@ -221,7 +221,7 @@ func (r *recovery) replay() error {
 func (r *recovery) readAgain() error {
 	for i := r.trusted; i < len(r.disk.segments) && r.done.Reason == nil; i++ {
 		base := r.disk.segments[i]
-		if i > 0 && base != r.next && !(r.kafkas && r.o.cfg.Compacted) {
+		if i > 0 && base != r.next && !r.kafkas {
 			r.done.Reason = fmt.Errorf("a segment begins at offset %d where the log had come to %d", base, r.next)
 			return r.removeFrom(i)
 		}
