@@ -39,12 +39,10 @@ func TestAFrameThatIsOnlyDeclaredTakesNoMemoryFromOthers(t *testing.T) {
 
 // onlyConn is the one open connection of a broker.
 func onlyConn(w *wire) *conn {
-	for {
-		if all := w.b.server.snapshot(); len(all) == 1 {
-			return all[0]
-		}
+	for w.b.server.count() != 1 {
 		time.Sleep(time.Millisecond)
 	}
+	return w.b.server.snapshot()[0]
 }
 
 func TestHalfAFrameBehindAWholeOneIsTimed(t *testing.T) {
