@@ -154,7 +154,7 @@ func (f *fetch) start(now time.Time) protocol.Code {
 }
 
 // part is the entry that a cursor stands on.
-func (f *fetch) part(c *protocol.FetchCursor) sessionPart {
+func (f *fetch) part(c *protocol.FetchCursor, unknown *topicName) sessionPart {
 	p := sessionPart{
 		key:    partKey{id: c.TopicID, partition: c.Partition},
 		offset: c.FetchOffset, maxBytes: c.MaxBytes, leaderEpoch: c.CurrentLeaderEpoch, lastEpoch: c.LastFetchedEpoch,
@@ -169,7 +169,7 @@ func (f *fetch) part(c *protocol.FetchCursor) sessionPart {
 	if t, _ := f.b.partitions.find(c.Topic, protocol.TopicID{}, 0); t != nil {
 		p.topic = t.name
 	} else {
-		p.topic = string(c.Topic)
+		p.topic = unknown.of(c.Topic)
 	}
 	p.key.topic = p.topic
 	return p
@@ -177,8 +177,9 @@ func (f *fetch) part(c *protocol.FetchCursor) sessionPart {
 
 // takeGiven reads what the request names, without a session.
 func (f *fetch) takeGiven() {
+	var unknown topicName
 	for c := f.req.Cursor(); c.Next(); {
-		f.given = append(f.given, f.part(&c))
+		f.given = append(f.given, f.part(&c, &unknown))
 	}
 	for i := range f.given {
 		f.parts = append(f.parts, &f.given[i])
@@ -187,10 +188,11 @@ func (f *fetch) takeGiven() {
 
 // newSession prepares a session of what the request names. It gets its id with the answer, if there is room for it.
 func (f *fetch) newSession() {
+	var unknown topicName
 	s := &session{byTopic: f.req.Version < fetchTopicIDs, follower: f.req.ReplicaID >= 0,
 		parts: make(map[partKey]*list.Element, f.req.Partitions), order: list.New()}
 	for c := f.req.Cursor(); c.Next(); {
-		s.put(f.part(&c))
+		s.put(f.part(&c, &unknown))
 	}
 	for e := s.order.Front(); e != nil; e = e.Next() {
 		f.parts = append(f.parts, e.Value.(*sessionPart))
@@ -200,11 +202,12 @@ func (f *fetch) newSession() {
 
 // update brings a session up to date with an incremental request.
 func (f *fetch) update(s *session) {
+	var unknown topicName
 	for c := f.req.Cursor(); c.Next(); {
-		s.put(f.part(&c))
+		s.put(f.part(&c, &unknown))
 	}
 	for c := f.req.ForgottenCursor(); c.Next(); {
-		s.forget(partKey{topic: string(c.Topic), id: c.TopicID, partition: c.Partition})
+		s.forget(partKey{topic: unknown.of(c.Topic), id: c.TopicID, partition: c.Partition})
 	}
 }
 

@@ -23,6 +23,10 @@ type readState struct {
 // readAll reads the partitions in their order until maxBytes is used up (rules 60, 61). enough says that the answer
 // must not wait whatever was read: a partition could not be read, or there is none to wait for (rule 62).
 func (f *fetch) readAll() (got int64, enough bool) {
+	if f.session != nil && !f.full { // another connection may use the session too, though no client should
+		f.session.mu.Lock()
+		defer f.session.mu.Unlock()
+	}
 	f.results, f.state = f.results[:0], f.state[:0]
 	limit, valid := f.maxBytes, false
 	for _, part := range f.parts {

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -172,4 +173,75 @@ func FuzzConnection(f *testing.F) {
 			t.Fatalf("%v handlers panicked", n)
 		}
 	})
+}
+
+// manyOf is a Fetch or a Produce that names the partitions of one topic, which is not there and has a name of 32,000 bytes.
+func manyOf(c *brokertest.Client, key int16, partitions int) []byte {
+	name := strings.Repeat("x", 32_000)
+	if key == 1 {
+		parts := make([]kmsg.FetchRequestTopicPartition, partitions)
+		for i := range parts {
+			parts[i] = fetchFrom(int32(i), 0)
+		}
+		return c.Encode(fetchRequest(4, name, protocol.TopicID{}, parts...))
+	}
+	req := produceRequest(9, name, protocol.TopicID{}, 0, 1, nil)
+	req.Topics[0].Partitions = make([]kmsg.ProduceRequestTopicPartition, partitions)
+	for i := range req.Topics[0].Partitions {
+		req.Topics[0].Partitions[i].Partition = int32(i)
+	}
+	return c.Encode(req)
+}
+
+func TestALongNameIsKeptOnceForAllPartitionsOfATopic(t *testing.T) {
+	w := newWorld(t)
+	for _, key := range []int16{0, 1} {
+		frame := manyOf(w.c, key, 20_000)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w.c.Send(frame)
+		if _, err := w.c.TryRecv(20 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 100<<20 {
+			t.Errorf("API %d: %d MiB were allocated for a frame of %d bytes", key, took>>20, len(frame))
+		}
+	}
+}
+
+func TestARequestOfTooManyPartitionsIsRefused(t *testing.T) {
+	w := newWorld(t)
+	for _, key := range []int16{0, 1} {
+		c := w.b.Dial()
+		c.Send(manyOf(c, key, 100_001))
+		if _, err := c.TryRecv(20 * time.Second); err == nil {
+			t.Errorf("API %d: answered", key)
+		}
+	}
+}
+
+// No client uses a session on two connections; what it gets is its own affair, but it must not be a race (go test -race).
+func TestASessionThatTwoConnectionsUse(t *testing.T) {
+	w := newWorld(t)
+	w.putAt(0, records(1, 10))
+	open := fetchRequest(13, "", w.id, fetchFrom(0, 0), fetchFrom(1, 0))
+	open.SessionEpoch = 0
+	session := w.c.Do(open).(*kmsg.FetchResponse).SessionID
+	var wg sync.WaitGroup
+	for range 2 {
+		c := w.b.Dial()
+		wg.Go(func() {
+			for i := range int32(500) {
+				req := fetchRequest(13, "", w.id, fetchFrom(0, int64(i%10)))
+				req.SessionID, req.SessionEpoch, req.MaxWaitMillis, req.MinBytes = session, 1+i/2, 1, 1<<20
+				c.Send(c.Encode(req))
+				if _, err := c.TryRecv(20 * time.Second); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

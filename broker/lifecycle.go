@@ -113,8 +113,8 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 		case err = <-failed:
 		}
 	}
-	if ctx.Err() != nil {
-		err = nil // it was stopped, whatever that interrupted
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		err = nil // it was stopped in the middle of registering
 	}
 	b.ready.Store(false)
 	cancel()

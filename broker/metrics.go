@@ -104,9 +104,12 @@ func (s *apiStats) note(r *request, code protocol.Code, text string) {
 	}
 	b := r.conn.b
 	b.firsts.warn(b.log, "error "+strconv.Itoa(int(s.key))+" "+strconv.Itoa(int(code)), "a client is sent an error",
-		"api", s.name, "version", r.header.Version, "code", code.Error(), "text", text,
-		"client", r.client(), "address", r.conn.remote)
+		"api", s.name, "version", r.header.Version, "code", code.Error(), "text", brief(text),
+		"client", brief(r.client()), "address", r.conn.remote)
 }
+
+// brief is the beginning of what a client has sent, for the log: names may be 32 KiB long.
+func brief(s string) string { return s[:min(len(s), 256)] }
 
 // noteErrors counts every error code in an answer.
 func (s *apiStats) noteErrors(r *request, resp kmsg.Response) {

@@ -68,6 +68,7 @@ func handleProduce(b *Broker, r *request) {
 
 // resolve finds the partition of each entry, or says why there is none.
 func (pr *produce) resolve(b *Broker) {
+	var unknown topicName
 	for c := pr.req.Cursor(); c.Next(); {
 		res := protocol.ProduceResult{
 			TopicID: c.TopicID, Partition: c.Partition, BaseOffset: -1, LogAppendTime: -1, LogStart: -1,
@@ -89,7 +90,7 @@ func (pr *produce) resolve(b *Broker) {
 		if topic != nil {
 			res.Topic, res.TopicID = topic.name, topic.id
 		} else {
-			res.Topic = string(c.Topic)
+			res.Topic = unknown.of(c.Topic)
 		}
 		pr.results, pr.parts = append(pr.results, res), append(pr.parts, part)
 	}

@@ -160,3 +160,20 @@ func (r *request) settle(s slotState, resp *protocol.Response, p parked) {
 func (r *request) done() {
 	r.stats.answered(time.Since(r.received))
 }
+
+// topicName makes strings of the topics in a request's body: one for each topic, however many partitions follow it. A name
+// may be 32 KiB long and a partition a few bytes.
+type topicName struct {
+	raw  []byte
+	name string
+}
+
+func (n *topicName) of(raw []byte) string {
+	if len(raw) == 0 {
+		return ""
+	}
+	if len(n.raw) != len(raw) || &n.raw[0] != &raw[0] {
+		n.raw, n.name = raw, string(raw)
+	}
+	return n.name
+}

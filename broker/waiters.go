@@ -87,5 +87,6 @@ func (w *wait) unwatch() {
 		}
 		x.p.mu.Unlock()
 	}
+	clear(w.watched) // w may be kept for another request, and must not keep deleted partitions
 	w.watched = w.watched[:0]
 }

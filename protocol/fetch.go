@@ -77,14 +77,18 @@ func ParseFetch(version int16, body []byte) (FetchRequest, error) {
 	f.topics = r
 	c := f.Cursor()
 	for c.Next() {
-		f.Partitions++
+		if f.Partitions++; f.Partitions > partitionsMax {
+			return FetchRequest{}, Errorf(InvalidRequest, "Fetch of more than %d partitions", partitionsMax)
+		}
 	}
 	r = c.r
 	if version >= fetchSessionVersion {
 		f.forgotten = r
 		c := f.ForgottenCursor()
 		for c.Next() {
-			f.Forgotten++
+			if f.Forgotten++; f.Forgotten > partitionsMax {
+				return FetchRequest{}, Errorf(InvalidRequest, "Fetch that forgets more than %d partitions", partitionsMax)
+			}
 		}
 		r = c.r
 	}

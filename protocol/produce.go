@@ -46,7 +46,9 @@ func ParseProduce(version int16, body []byte) (ProduceRequest, error) {
 	p.topics = r
 	c := p.Cursor()
 	for c.Next() {
-		p.Partitions++
+		if p.Partitions++; p.Partitions > partitionsMax {
+			return ProduceRequest{}, Errorf(InvalidRequest, "Produce of more than %d partitions", partitionsMax)
+		}
 	}
 	r = c.r
 	r.endOfStruct(flexible)

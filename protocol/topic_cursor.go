@@ -43,3 +43,7 @@ func (c *topicCursor) next(name *[]byte, id *TopicID) bool {
 
 // partitionBytesMin is what a partition takes at least: its index.
 const partitionBytesMin = 4
+
+// partitionsMax is how many partitions a Produce or a Fetch may name. What is kept for each is many times the few bytes
+// that it can be sent in, so that without a limit a frame could take memory far beyond its size.
+const partitionsMax = 100_000
