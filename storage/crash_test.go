@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path"
+	"strings"
 	"testing"
 	"time"
 
@@ -427,4 +428,58 @@ func breakBatch(t *testing.T, disk *vfs.Mem, h *history, victim batch.Batch) boo
 		t.Fatal(err)
 	}
 	return s == segs[len(segs)-1]
+}
+
+// TestWhatWasCutStaysCut cuts a log before a good batch, writes a batch of the same length in place of the broken one, and
+// crashes: the good batch behind it belongs to a history that was given up, and must not be back.
+func TestWhatWasCutStaysCut(t *testing.T) {
+	cfg := DefaultConfig()
+	disk := vfs.NewMem()
+	reopen := func() (*Store, *Log) {
+		t.Helper()
+		s, err := openIdle(disk, []string{"/data"}, testOptions(cfg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := s.Create(tp0, protocol.TopicID{1}, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, l
+	}
+	_, l := reopen()
+	// Two sectors, so that what follows is in sectors of its own.
+	value := strings.Repeat("x", 1024-len(records(t, 1, strings.Repeat("x", 900)))+900)
+	first := records(t, 1, value)
+	if len(first) != 1024 {
+		t.Fatalf("the batch has %d bytes", len(first))
+	}
+	mustAppend(t, l, first)
+	mustAppend(t, l, records(t, 2, "good, and given up"))
+	disk = disk.CrashClone(rand.New(rand.NewPCG(0, 0)), 100)
+	f, err := disk.Open(path.Join(l.dir, segment.FileName(0, segment.LogSuffix)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0xff}, 500); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	_, l = reopen()
+	if b := l.Bounds(); b.End != 0 {
+		t.Fatalf("%+v", b)
+	}
+	mustAppend(t, l, records(t, 3, strings.ReplaceAll(value, "x", "y")))
+	for seed := range uint64(300) {
+		crashed := disk.CrashClone(rand.New(rand.NewPCG(seed, 1)), 70)
+		s, err := openIdle(crashed, []string{"/data"}, testOptions(cfg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, ok := s.Log(tp0); !ok || l.Bounds().End > 1 {
+			t.Fatalf("seed %d: %v, %v", seed, ok, l.Bounds())
+		}
+	}
 }

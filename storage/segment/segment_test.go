@@ -117,6 +117,9 @@ func TestSegmentIsFullWhenItsIndexesAre(t *testing.T) {
 	}
 }
 
+// tipRounds is long enough for readers to be interrupted between their looks at the ring.
+const tipRounds = 8_000_000
+
 // TestTip lets readers look for offsets while a writer goes round the ring: what they find must be right.
 func TestTip(t *testing.T) {
 	tp := newTip(0, 0)
@@ -144,18 +147,18 @@ func TestTip(t *testing.T) {
 			}
 		})
 	}
-	for i := range int64(200_000) {
+	for i := range int64(tipRounds) {
 		tp.add(3*i+3, 100*i+100)
 	}
 	close(stop)
 	wg.Wait()
-	if _, _, ok := tp.find(3 * 200_000); ok {
+	if _, _, ok := tp.find(3 * tipRounds); ok {
 		t.Error("found what is not there yet")
 	}
-	if _, _, ok := tp.find(3 * (200_000 - tipBatches - 1)); ok {
+	if _, _, ok := tp.find(3 * (tipRounds - tipBatches - 1)); ok {
 		t.Error("found what the ring has forgotten")
 	}
-	if from, _, ok := tp.find(3 * (200_000 - 60)); !ok || from != 100*(200_000-60) {
+	if from, _, ok := tp.find(3 * (tipRounds - 60)); !ok || from != 100*(tipRounds-60) {
 		t.Error("did not find what the ring holds", from, ok)
 	}
 }

@@ -447,7 +447,7 @@ func (c *crash) tear(f *memFile) []byte {
 	size := len(f.data)
 	if !c.kept() {
 		lo, hi := min(len(f.synced), size), max(len(f.synced), size)
-		size = lo + c.rng.IntN(hi-lo+1)
+		size = []int{lo, hi, lo + c.rng.IntN(hi-lo+1)}[c.rng.IntN(3)]
 	}
 	out := make([]byte, size)
 	for at := 0; at < size; at += sectorBytes {
