@@ -91,6 +91,11 @@ func (s *session) beforeRestart(trim bool) (after func()) {
 		s.ask("deleted topic by name", metadataOf(12, gone))
 		s.ask("records", fetch(12, name, id, 0, 0))
 		s.ask("records of the second partition", fetch(12, name, id, 1, 1))
+		for v := int16(12); v <= 18; v++ { // from 16 on the answer says who leads
+			old := fetch(v, name, id, 0, 0)
+			old.Topics[0].Partitions[0].CurrentLeaderEpoch = 0
+			s.ask("records of a leader epoch that is over", old)
+		}
 		s.ask("trimmed records", fetch(13, trimmed, trimmedID, 0, 0))
 		s.ask("trimmed records", fetch(13, trimmed, trimmedID, 0, 7))
 		for _, at := range []int64{-1, -2, -3, someTime, someTime + 1} {
