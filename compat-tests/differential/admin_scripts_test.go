@@ -58,7 +58,8 @@ func scriptCreatePartitions(s *session) {
 		send("assigned", morePartitions(name, 5, []int32{1}, []int32{1}))
 		send("assigned to an unknown broker", morePartitions(name, 8, []int32{9}))
 		send("too few assignments", morePartitions(name, 9, []int32{1}))
-		send("too many assignments", morePartitions(name, 9, []int32{1}, []int32{1}, []int32{1}, []int32{1}, []int32{1}, []int32{1}, []int32{1}))
+		send("too many assignments", morePartitions(name, 9, []int32{1}, []int32{1}, []int32{1}, []int32{1}, []int32{1},
+			[]int32{1}, []int32{1}))
 		send("two replicas where there is one", morePartitions(name, 6, []int32{1, 1}))
 		send("no replicas", morePartitions(name, 6, []int32{}))
 	})
@@ -68,7 +69,8 @@ func scriptDescribeTopicPartitions(s *session) {
 	a, _ := s.topic("a", 3)
 	b, _ := s.topic("b", 2)
 	c, _ := s.topic("c", 1)
-	describe := func(limit int32, cursor *kmsg.DescribeTopicPartitionsRequestCursor, topics ...string) *kmsg.DescribeTopicPartitionsRequest {
+	describe := func(limit int32, cursor *kmsg.DescribeTopicPartitionsRequestCursor,
+		topics ...string) *kmsg.DescribeTopicPartitionsRequest {
 		req := kmsg.NewPtrDescribeTopicPartitionsRequest()
 		req.ResponsePartitionLimit, req.Cursor = limit, cursor
 		for _, name := range topics {
@@ -132,7 +134,9 @@ func scriptDescribeLogDirs(s *session) {
 		resp := r.(*kmsg.DescribeLogDirsResponse)
 		for i := range resp.Dirs {
 			d := &resp.Dirs[i]
-			d.Topics = without(d.Topics, func(t kmsg.DescribeLogDirsResponseDirTopic) bool { return !strings.HasPrefix(t.Topic, s.prefix) })
+			d.Topics = without(d.Topics, func(t kmsg.DescribeLogDirsResponseDirTopic) bool {
+				return !strings.HasPrefix(t.Topic, s.prefix)
+			})
 		}
 	}
 	s.each(35, func(v int16) {
@@ -180,7 +184,8 @@ func scriptOrder(s *session) {
 	slow := fetch(12, name, id, 0, 1)
 	slow.MaxWaitMillis = 700
 	var frames []byte
-	for _, req := range []kmsg.Request{slow, apiVersions(0, "", ""), metadataOf(9, name), produce(9, name, 0, simple(1).bytes()), fetch(12, name, id, 0, 0)} {
+	for _, req := range []kmsg.Request{slow, apiVersions(0, "", ""), metadataOf(9, name),
+		produce(9, name, 0, simple(1).bytes()), fetch(12, name, id, 0, 0)} {
 		f, _ := c.Frame(req)
 		frames = append(frames, f...)
 	}

@@ -48,7 +48,8 @@ const someTime = 1_700_000_000_000
 func simple(n int) fakeBatch {
 	b := fakeBatch{time: someTime}
 	for i := range n {
-		b.records = append(b.records, rec{time: int64(i), key: []byte{'k', byte('a' + i%26)}, value: []byte("value of the record")})
+		b.records = append(b.records, rec{time: int64(i), key: []byte{'k', byte('a' + i%26)},
+			value: []byte("value of the record")})
 	}
 	return b
 }

@@ -15,9 +15,11 @@ var commitScripts = []script{
 }
 
 // commit is a request by topic name (up to v9); newer ones set the id.
-func commit(v int16, group, member string, generation int32, topic string, partition int32, offset int64) *kmsg.OffsetCommitRequest {
+func commit(v int16, group, member string, generation int32, topic string, partition int32,
+	offset int64) *kmsg.OffsetCommitRequest {
 	req := kmsg.NewPtrOffsetCommitRequest()
-	req.Version, req.Group, req.MemberID, req.Generation, req.RetentionTimeMillis = max(v, 2), group, member, generation, -1
+	req.Version, req.Group, req.MemberID, req.Generation = max(v, 2), group, member, generation
+	req.RetentionTimeMillis = -1
 	t := kmsg.NewOffsetCommitRequestTopic()
 	t.Topic = topic
 	t.Partitions = append(t.Partitions, commitPartition(partition, offset, ptr("note")))
@@ -70,14 +72,18 @@ func scriptOffsetCommit(s *session) {
 		send("unknown topic", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) {
 			r.Topics[0].Topic, r.Topics[0].TopicID = s.name("none"), [16]byte{3}
 		})
-		send("no topic", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) { r.Topics[0].Topic, r.Topics[0].TopicID = "", [16]byte{} })
+		send("no topic", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) {
+			r.Topics[0].Topic, r.Topics[0].TopicID = "", [16]byte{}
+		})
 		send("no topics", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) { r.Topics = nil })
 		send("good and unknown", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) {
 			r.Topics[0].Partitions = append(r.Topics[0].Partitions, commitPartition(9, 1, nil), commitPartition(2, 1, nil))
 		})
 		send("null metadata", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) { partition(r).Metadata = nil })
-		send("longest metadata", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) { partition(r).Metadata = ptr(strings.Repeat("m", 4096)) })
-		send("metadata too long", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) { partition(r).Metadata = ptr(strings.Repeat("m", 4097)) })
+		send("longest metadata", simpleGroup, "", -1,
+			func(r *kmsg.OffsetCommitRequest) { partition(r).Metadata = ptr(strings.Repeat("m", 4096)) })
+		send("metadata too long", simpleGroup, "", -1,
+			func(r *kmsg.OffsetCommitRequest) { partition(r).Metadata = ptr(strings.Repeat("m", 4097)) })
 		send("negative offset", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) { partition(r).Offset = -5 })
 		send("backwards", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) { partition(r).Offset = 2 })
 		send("same partition twice", simpleGroup, "", -1, func(r *kmsg.OffsetCommitRequest) {
@@ -95,10 +101,12 @@ func scriptOffsetCommit(s *session) {
 		send("from outside a live group", group, "", -1, nil)
 		send("of a member without a generation", group, m.MemberID, -1, nil)
 		if v >= 7 {
-			send("with an instance it has not", group, m.MemberID, m.Generation, func(r *kmsg.OffsetCommitRequest) { r.InstanceID = ptr("i") })
+			send("with an instance it has not", group, m.MemberID, m.Generation,
+				func(r *kmsg.OffsetCommitRequest) { r.InstanceID = ptr("i") })
 		}
 		if v >= 6 {
-			send("with a leader epoch", group, m.MemberID, m.Generation, func(r *kmsg.OffsetCommitRequest) { partition(r).LeaderEpoch = 42 })
+			send("with a leader epoch", group, m.MemberID, m.Generation,
+				func(r *kmsg.OffsetCommitRequest) { partition(r).LeaderEpoch = 42 })
 		}
 		s.quiet(leaving(3, group, m.MemberID))
 		send("from outside an empty group", group, "", -1, nil)
@@ -130,7 +138,8 @@ func scriptOffsetFetch(s *session) {
 		get("unknown group", unknown, nil, 0)
 		get("empty group", "", nil, 0)
 		get("unknown topic", group, func(r *kmsg.OffsetFetchRequest) {
-			r.Topics[0].Topic, r.Groups[0].Topics[0].Topic, r.Groups[0].Topics[0].TopicID = s.name("none"), s.name("none"), [16]byte{4}
+			r.Topics[0].Topic, r.Groups[0].Topics[0].Topic = s.name("none"), s.name("none")
+			r.Groups[0].Topics[0].TopicID = [16]byte{4}
 		}, 0)
 		get("no topics", group, func(r *kmsg.OffsetFetchRequest) {
 			r.Topics, r.Groups[0].Topics = []kmsg.OffsetFetchRequestTopic{}, []kmsg.OffsetFetchRequestGroupTopic{}
@@ -150,7 +159,9 @@ func scriptOffsetFetch(s *session) {
 			get("no groups", group, func(r *kmsg.OffsetFetchRequest) { r.Groups = nil })
 		}
 		if v >= 9 {
-			get("of a member", group, func(r *kmsg.OffsetFetchRequest) { r.Groups[0].MemberID, r.Groups[0].MemberEpoch = ptr("nobody"), 3 }, 0)
+			get("of a member", group, func(r *kmsg.OffsetFetchRequest) {
+				r.Groups[0].MemberID, r.Groups[0].MemberEpoch = ptr("nobody"), 3
+			}, 0)
 		}
 	})
 }

@@ -39,20 +39,23 @@ func scriptGroupConfigs(s *session) {
 	name := s.name("g")
 	for v := int16(1); v <= 4; v++ {
 		s.ask("never configured", describeConfigs(v, resourceGroup, name))
-		s.ask("some keys", describeConfigs(v, resourceGroup, name, "share.isolation.level", "no.such.key", "streams.assignor.name"))
+		s.ask("some keys", describeConfigs(v, resourceGroup, name, "share.isolation.level", "no.such.key",
+			"streams.assignor.name"))
 		s.ask("no name", describeConfigs(v, resourceGroup, ""))
 	}
 	keys := []string{
-		"consumer.heartbeat.interval.ms", "consumer.session.timeout.ms", "consumer.assignment.interval.ms", "share.session.timeout.ms",
-		"share.heartbeat.interval.ms", "share.record.lock.duration.ms", "share.delivery.count.limit", "share.auto.offset.reset",
-		"share.isolation.level", "share.partition.max.record.locks", "share.renew.acknowledge.enable", "streams.heartbeat.interval.ms",
+		"consumer.heartbeat.interval.ms", "consumer.session.timeout.ms", "consumer.assignment.interval.ms",
+		"share.session.timeout.ms", "share.heartbeat.interval.ms", "share.record.lock.duration.ms",
+		"share.delivery.count.limit", "share.auto.offset.reset", "share.isolation.level",
+		"share.partition.max.record.locks", "share.renew.acknowledge.enable", "streams.heartbeat.interval.ms",
 		"streams.session.timeout.ms", "streams.num.standby.replicas", "streams.initial.rebalance.delay.ms",
 		"errors.deadletterqueue.copy.record.enable", "no.such.key", "",
 	}
 	values := []string{
-		"", "0", "1", "2", "3", "5", "10", "11", "99", "100", "1000", "4999", "5000", "15000", "15001", "30000", "44999", "45000", "60000",
-		"60001", "4000", "4001", "-1", "true", "yes", "latest", "earliest", "none", "by_duration:PT1H", "by_duration:P1D", "by_duration:PT",
-		"by_duration:", "by_duration:-PT1H", "by_duration:PT1.5S", "read_committed", "READ_COMMITTED", "2147483648", "1.5", " 5000 ",
+		"", "0", "1", "2", "3", "5", "10", "11", "99", "100", "1000", "4999", "5000", "15000", "15001", "30000", "44999",
+		"45000", "60000", "60001", "4000", "4001", "-1", "true", "yes", "latest", "earliest", "none", "by_duration:PT1H",
+		"by_duration:P1D", "by_duration:PT", "by_duration:", "by_duration:-PT1H", "by_duration:PT1.5S", "read_committed",
+		"READ_COMMITTED", "2147483648", "1.5", " 5000 ",
 	}
 	for _, key := range keys {
 		for _, value := range values {
@@ -64,14 +67,16 @@ func scriptGroupConfigs(s *session) {
 	s.try(resourceGroup, name, change{2, "streams.rack.aware.assignment.tags", ptr("a")})
 	s.try(resourceGroup, name, change{1, "no.such.key", nil})
 	s.ask("set", incremental(1, resourceGroup, name, change{0, "consumer.session.timeout.ms", ptr("50000")}))
-	s.until("the value", describeConfigs(4, resourceGroup, name, "consumer.session.timeout.ms"), func(r kmsg.Response) bool {
-		return *r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs[0].Value == "50000"
-	})
+	s.until("the value", describeConfigs(4, resourceGroup, name, "consumer.session.timeout.ms"),
+		func(r kmsg.Response) bool {
+			return *r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs[0].Value == "50000"
+		})
 	s.ask("after that", describeConfigs(4, resourceGroup, name))
 	s.ask("replace", alterConfigs(2, resourceGroup, name, "share.isolation.level=read_committed"))
-	s.until("the other value", describeConfigs(4, resourceGroup, name, "share.isolation.level"), func(r kmsg.Response) bool {
-		return *r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs[0].Value == "read_committed"
-	})
+	s.until("the other value", describeConfigs(4, resourceGroup, name, "share.isolation.level"),
+		func(r kmsg.Response) bool {
+			return *r.(*kmsg.DescribeConfigsResponse).Resources[0].Configs[0].Value == "read_committed"
+		})
 	s.ask("after that", describeConfigs(4, resourceGroup, name))
 }
 
@@ -85,8 +90,8 @@ func scriptClientMetricsConfigs(s *session) {
 		s.try(resourceMetrics, name, change{0, "interval.ms", &value})
 	}
 	for _, value := range []string{
-		"", "client_id=x", "client_id=[", "foo=x", "client_id", "client_id=", "client_id=a,client_software_name=b", "client_id=a,", "=",
-		"client_source_port=9.*", " client_id = a ",
+		"", "client_id=x", "client_id=[", "foo=x", "client_id", "client_id=", "client_id=a,client_software_name=b",
+		"client_id=a,", "=", "client_source_port=9.*", " client_id = a ",
 	} {
 		s.try(resourceMetrics, name, change{0, "match", &value})
 	}
@@ -118,22 +123,25 @@ func scriptLoggerConfigs(s *session) {
 // scriptBrokerValues tries dynamic values of one broker and of all.
 func scriptBrokerValues(s *session) {
 	keys := []string{
-		"log.retention.ms", "log.segment.bytes", "log.cleanup.policy", "message.max.bytes", "compression.type", "compression.gzip.level",
-		"log.message.timestamp.type", "max.connections.per.ip", "max.connection.creation.rate", "log.flush.interval.messages",
-		"log.index.interval.bytes", "unclean.leader.election.enable", "log.cleaner.min.cleanable.ratio", "log.preallocate",
-		"producer.id.expiration.ms", "num.partitions", "auto.create.topics.enable", "no.such.key", "ssl.keystore.type",
-		"listener.name.plaintext.ssl.keystore.type", "listener.name.plaintext.max.connections", "leader.replication.throttled.rate",
-		"sasl.enabled.mechanisms", "log.roll.hours", "max.connections", "log.roll.ms", "log.roll.jitter.ms", "log.flush.interval.ms",
-		"log.retention.bytes", "log.cleaner.dedupe.buffer.size", "log.cleaner.min.compaction.lag.ms", "log.segment.delete.delay.ms",
-		"max.decompressed.message.bytes", "log.message.timestamp.after.max.ms", "listener.name.plaintext.max.connection.creation.rate",
-		"max.connections.per.ip.overrides",
-		"transaction.partition.verification.enable",
-		"metric.reporters", "listener.security.protocol.map", "principal.builder.class", "remote.fetch.max.wait.ms",
-		"errors.deadletterqueue.topic.name.prefix", "log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second", "group.coordinator.cached.buffer.max.bytes",
+		"log.retention.ms", "log.segment.bytes", "log.cleanup.policy", "message.max.bytes", "compression.type",
+		"compression.gzip.level", "log.message.timestamp.type", "max.connections.per.ip", "max.connection.creation.rate",
+		"log.flush.interval.messages", "log.index.interval.bytes", "unclean.leader.election.enable",
+		"log.cleaner.min.cleanable.ratio", "log.preallocate", "producer.id.expiration.ms", "num.partitions",
+		"auto.create.topics.enable", "no.such.key", "ssl.keystore.type", "listener.name.plaintext.ssl.keystore.type",
+		"listener.name.plaintext.max.connections", "leader.replication.throttled.rate", "sasl.enabled.mechanisms",
+		"log.roll.hours", "max.connections", "log.roll.ms", "log.roll.jitter.ms", "log.flush.interval.ms",
+		"log.retention.bytes", "log.cleaner.dedupe.buffer.size", "log.cleaner.min.compaction.lag.ms",
+		"log.segment.delete.delay.ms", "max.decompressed.message.bytes", "log.message.timestamp.after.max.ms",
+		"listener.name.plaintext.max.connection.creation.rate", "max.connections.per.ip.overrides",
+		"transaction.partition.verification.enable", "metric.reporters", "listener.security.protocol.map",
+		"principal.builder.class", "remote.fetch.max.wait.ms", "errors.deadletterqueue.topic.name.prefix",
+		"log.cleaner.io.buffer.load.factor", "log.cleaner.io.max.bytes.per.second",
+		"group.coordinator.cached.buffer.max.bytes",
 	}
 	values := []string{
-		"", "0", "1", "-1", "5", "1048576", "1048575", "2147483647", "2147483648", "true", "yes", "delete", "compact,delete", "delete,", "0.5", "1.5",
-		"gzip", "zip", "CreateTime", " 5 ", "PLAIN", "127.0.0.1:5", "a:1,b:x", ":1",
+		"", "0", "1", "-1", "5", "1048576", "1048575", "2147483647", "2147483648", "true", "yes", "delete",
+		"compact,delete", "delete,", "0.5", "1.5", "gzip", "zip", "CreateTime", " 5 ", "PLAIN", "127.0.0.1:5", "a:1,b:x",
+		":1",
 	}
 	for _, key := range keys {
 		for _, value := range values {

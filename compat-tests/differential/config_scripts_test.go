@@ -33,12 +33,14 @@ func describeConfigs(v int16, kind kmsg.ConfigResourceType, name string, keys ..
 
 // brokerKeys are compared one by one: those that an operator or a client looks at. Ports, folders and the ids of the
 // controllers are each broker's own.
-var brokerKeys = []string{"num.partitions", "default.replication.factor", "auto.create.topics.enable", "delete.topic.enable", "log.retention.ms",
-	"log.retention.hours", "log.retention.minutes", "log.retention.bytes", "log.segment.bytes", "log.cleanup.policy", "message.max.bytes",
-	"min.insync.replicas", "compression.type", "offsets.topic.num.partitions", "offsets.retention.minutes", "group.min.session.timeout.ms",
-	"group.max.session.timeout.ms", "socket.request.max.bytes", "max.connections", "unclean.leader.election.enable", "log.message.timestamp.type",
-	"broker.rack", "ssl.keystore.password", "sasl.jaas.config", "transaction.max.timeout.ms", "queued.max.requests", "fetch.max.bytes",
-	"max.incremental.fetch.session.cache.slots", "connections.max.idle.ms", "log.flush.interval.messages", "no.such.key", "log.roll.ms", "log.roll.hours"}
+var brokerKeys = []string{"num.partitions", "default.replication.factor", "auto.create.topics.enable",
+	"delete.topic.enable", "log.retention.ms", "log.retention.hours", "log.retention.minutes", "log.retention.bytes",
+	"log.segment.bytes", "log.cleanup.policy", "message.max.bytes", "min.insync.replicas", "compression.type",
+	"offsets.topic.num.partitions", "offsets.retention.minutes", "group.min.session.timeout.ms",
+	"group.max.session.timeout.ms", "socket.request.max.bytes", "max.connections", "unclean.leader.election.enable",
+	"log.message.timestamp.type", "broker.rack", "ssl.keystore.password", "sasl.jaas.config",
+	"transaction.max.timeout.ms", "queued.max.requests", "fetch.max.bytes", "max.incremental.fetch.session.cache.slots",
+	"connections.max.idle.ms", "log.flush.interval.messages", "no.such.key", "log.roll.ms", "log.roll.hours"}
 
 func scriptDescribeConfigs(s *session) {
 	name, _ := s.topic("t", 1, "retention.ms=86400000", "cleanup.policy=compact,delete", "max.message.bytes=1048588")
@@ -141,7 +143,8 @@ type change struct {
 	value *string
 }
 
-func incremental(v int16, kind kmsg.ConfigResourceType, name string, changes ...change) *kmsg.IncrementalAlterConfigsRequest {
+func incremental(v int16, kind kmsg.ConfigResourceType, name string,
+	changes ...change) *kmsg.IncrementalAlterConfigsRequest {
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
 	req.Version = v
 	r := kmsg.NewIncrementalAlterConfigsRequestResource()
@@ -193,7 +196,8 @@ func scriptIncrementalAlterConfigs(s *session) {
 		s.ask("bad topic", incremental(v, resourceTopic, "bad name", change{0, "flush.ms", ptr("5")}))
 		s.ask("empty topic", incremental(v, resourceTopic, "", change{0, "flush.ms", ptr("5")}))
 		double := incremental(v, resourceTopic, name, change{0, "flush.ms", ptr("5")})
-		double.Resources = append(double.Resources, incremental(v, resourceTopic, name, change{0, "flush.ms", ptr("6")}).Resources...)
+		double.Resources = append(double.Resources,
+			incremental(v, resourceTopic, name, change{0, "flush.ms", ptr("6")}).Resources...)
 		s.ask("same topic twice", double)
 		broker := func(label, id string, changes ...change) {
 			s.ask(label, incremental(v, resourceBroker, id, changes...))
@@ -212,18 +216,21 @@ func scriptIncrementalAlterConfigs(s *session) {
 // scriptTopicValues sets every property of topics to values at and over its bounds.
 func scriptTopicValues(s *session) {
 	name, _ := s.topic("t", 1)
-	keys := []string{"cleanup.policy", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level",
-		"delete.retention.ms", "errors.deadletterqueue.group.enable", "file.delete.delay.ms", "flush.messages", "flush.ms",
-		"follower.replication.throttled.replicas", "index.interval.bytes", "leader.replication.throttled.replicas", "local.retention.bytes",
-		"local.retention.ms", "max.compaction.lag.ms", "max.decompressed.message.bytes", "max.message.bytes", "message.timestamp.after.max.ms",
-		"message.timestamp.before.max.ms", "message.timestamp.type", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "min.insync.replicas",
-		"preallocate", "remote.copy.lag.bytes", "remote.copy.lag.ms", "remote.log.copy.disable", "remote.log.delete.on.disable",
-		"remote.storage.enable", "retention.bytes", "retention.ms", "segment.bytes", "segment.index.bytes", "segment.jitter.ms", "segment.ms",
-		"unclean.leader.election.enable", "message.format.version", "message.downconversion.enable", "internal.segment.bytes"}
-	values := []string{"", "0", "1", "-1", "-2", "4", "9", "10", "17", "0.5", "1.0", "1.1", "-0.1", "true", "TRUE", "false", "yes", "1048575", "1048576",
-		"2147483647", "2147483648", "9223372036854775807", "9223372036854775808", " 5 ", "5.0", "1e3", "0x10", "delete", "compact",
-		"compact,delete", "delete,compact", "delete,delete", "Delete", "delete, compact", ",", "gzip", "producer", "uncompressed", "none",
-		"CreateTime", "LogAppendTime", "createtime", "*", "0:1", "0:1,1:1", "none:1", "all"}
+	keys := []string{"cleanup.policy", "compression.gzip.level", "compression.lz4.level", "compression.type",
+		"compression.zstd.level", "delete.retention.ms", "errors.deadletterqueue.group.enable", "file.delete.delay.ms",
+		"flush.messages", "flush.ms", "follower.replication.throttled.replicas", "index.interval.bytes",
+		"leader.replication.throttled.replicas", "local.retention.bytes", "local.retention.ms", "max.compaction.lag.ms",
+		"max.decompressed.message.bytes", "max.message.bytes", "message.timestamp.after.max.ms",
+		"message.timestamp.before.max.ms", "message.timestamp.type", "min.cleanable.dirty.ratio", "min.compaction.lag.ms",
+		"min.insync.replicas", "preallocate", "remote.copy.lag.bytes", "remote.copy.lag.ms", "remote.log.copy.disable",
+		"remote.log.delete.on.disable", "remote.storage.enable", "retention.bytes", "retention.ms", "segment.bytes",
+		"segment.index.bytes", "segment.jitter.ms", "segment.ms", "unclean.leader.election.enable",
+		"message.format.version", "message.downconversion.enable", "internal.segment.bytes"}
+	values := []string{"", "0", "1", "-1", "-2", "4", "9", "10", "17", "0.5", "1.0", "1.1", "-0.1", "true", "TRUE",
+		"false", "yes", "1048575", "1048576", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
+		" 5 ", "5.0", "1e3", "0x10", "delete", "compact", "compact,delete", "delete,compact", "delete,delete", "Delete",
+		"delete, compact", ",", "gzip", "producer", "uncompressed", "none", "CreateTime", "LogAppendTime", "createtime",
+		"*", "0:1", "0:1,1:1", "none:1", "all"}
 	for _, key := range keys {
 		for _, value := range values {
 			req := incremental(1, resourceTopic, name, change{0, key, &value})

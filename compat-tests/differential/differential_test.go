@@ -50,7 +50,8 @@ func TestAnswersAreKafkas(t *testing.T) {
 	}
 	versions := announced(t, kafka)
 	announcedIsSubset(t, kafka, other)
-	for _, group := range [][]script{protocolScripts, topicScripts, adminScripts, configScripts, configKindScripts, produceScripts, fetchScripts, offsetScripts,
+	for _, group := range [][]script{protocolScripts, topicScripts, adminScripts, configScripts, configKindScripts,
+		produceScripts, fetchScripts, offsetScripts,
 		groupScripts, commitScripts} {
 		for _, sc := range group {
 			t.Run(sc.title(), func(t *testing.T) {
@@ -65,7 +66,8 @@ func TestAnswersAreKafkas(t *testing.T) {
 func compare(t *testing.T, sc script, kafka, other *harness.Broker, versions map[int16][2]int16) {
 	t.Helper()
 	play := func(b *harness.Broker) []step {
-		s := &session{broker: b, versions: versions, prefix: sc.name, began: time.Now(), names: &placeholders{seen: map[string]string{}}}
+		s := &session{broker: b, versions: versions, prefix: sc.name, began: time.Now(),
+			names: &placeholders{seen: map[string]string{}}}
 		return s.play(sc)
 	}
 	var want, got []step
@@ -78,7 +80,8 @@ func compare(t *testing.T, sc script, kafka, other *harness.Broker, versions map
 		compared += compareStep(t, sc.name, want[i], got[i])
 	}
 	if len(want) != len(got) {
-		t.Errorf("kafka's transcript has %d steps (the last: %s %s), %s's has %d (the last: %s %s)", len(want), last(want).label,
+		t.Errorf("kafka's transcript has %d steps (the last: %s %s), %s's has %d (the last: %s %s)", len(want),
+			last(want).label,
 			last(want).fate, other.Kind, len(got), last(got).label, last(got).fate)
 	}
 	for _, st := range want {
@@ -201,4 +204,5 @@ func announcedIsSubset(t *testing.T, kafka, other *harness.Broker) {
 }
 
 // requiredKeys are the APIs that moldau serves. Groups, transactions and security add theirs.
-var requiredKeys = []int16{0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37, 42, 44, 47, 60, 61, 74, 75}
+var requiredKeys = []int16{0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37, 42, 44,
+	47, 60, 61, 74, 75}

@@ -218,7 +218,8 @@ func scriptFetchSessions(s *session) {
 		s.ask("adds two", add)
 		s.ask("with them", next(11))
 		forget = next(12)
-		forget.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: name, TopicID: id, Partitions: []int32{0, 1, 2, 9}}}
+		forget.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{Topic: name, TopicID: id,
+			Partitions: []int32{0, 1, 2, 9}}}
 		s.ask("forgets all", forget)
 		s.ask("after that", next(13))
 		resp, _ = s.ask("opens another", full).(*kmsg.FetchResponse)

@@ -124,7 +124,8 @@ func (s *session) walkSlice(out map[string]string, api, path string, v reflect.V
 }
 
 // keyFields name the elements of an array: brokers are free in the order of their answer.
-var keyFields = []string{"ApiKey", "ResourceName", "Name", "ConfigName", "Topic", "Group", "Partition", "NodeID", "MemberID", "Dir", "TopicID", "ProducerID"}
+var keyFields = []string{"ApiKey", "ResourceName", "Name", "ConfigName", "Topic", "Group", "Partition", "NodeID",
+	"MemberID", "Dir", "TopicID", "ProducerID"}
 
 // keysOf names the elements of an array by what they are about, or by their places when they have no key. Elements with
 // the same key are numbered, in the order of what they say.
@@ -250,9 +251,11 @@ func (s *session) batches(b []byte) []string {
 		if isGiven(h.ProducerID) {
 			pid = s.names.of("producer", pid)
 		}
-		out = append(out, fmt.Sprintf("base %d epoch %d magic %d attributes %#x last %d first time %s max time %s producer %s/%d/%d count %d %s records %x",
-			h.FirstOffset, h.PartitionLeaderEpoch, h.Magic, h.Attributes, h.LastOffsetDelta, s.number("", h.FirstTimestamp),
-			s.number("", h.MaxTimestamp), pid, h.ProducerEpoch, h.FirstSequence, h.NumRecords, crc, h.Records))
+		out = append(out,
+			fmt.Sprintf("base %d epoch %d magic %d attributes %#x last %d first time %s max time %s "+
+				"producer %s/%d/%d count %d %s records %x",
+				h.FirstOffset, h.PartitionLeaderEpoch, h.Magic, h.Attributes, h.LastOffsetDelta, s.number("", h.FirstTimestamp),
+				s.number("", h.MaxTimestamp), pid, h.ProducerEpoch, h.FirstSequence, h.NumRecords, crc, h.Records))
 		b = b[size:]
 	}
 	return out

@@ -98,11 +98,13 @@ func scriptJoinRefused(s *session) {
 			refused("without a member id", func(*kmsg.JoinGroupRequest) {})
 		}
 		if v >= 5 {
-			refused("unknown member with an instance", func(r *kmsg.JoinGroupRequest) { r.MemberID, r.InstanceID = "nobody", ptr("i") })
+			refused("unknown member with an instance",
+				func(r *kmsg.JoinGroupRequest) { r.MemberID, r.InstanceID = "nobody", ptr("i") })
 			for i, instance := range []string{"", "a b", "..", strings.Repeat("i", 249), strings.Repeat("i", 250)} {
 				other := group + "-" + string(rune('a'+i)) // what is not refused would wait for the next
 				s.coordinate(other)
-				refused("instance "+instance[:min(3, len(instance))], func(r *kmsg.JoinGroupRequest) { r.Group, r.InstanceID = other, &instance })
+				refused("instance "+instance[:min(3, len(instance))],
+					func(r *kmsg.JoinGroupRequest) { r.Group, r.InstanceID = other, &instance })
 			}
 		}
 	})
@@ -113,7 +115,8 @@ type versionsOf struct{ sync, heartbeat, leave, describe int16 }
 
 func with(v int16) versionsOf { return versionsOf{min(v, 5), min(v, 4), min(v, 5), min(v, 6)} }
 
-func syncing(v int16, group, member string, generation int32, assignments ...kmsg.SyncGroupRequestGroupAssignment) *kmsg.SyncGroupRequest {
+func syncing(v int16, group, member string, generation int32,
+	assignments ...kmsg.SyncGroupRequestGroupAssignment) *kmsg.SyncGroupRequest {
 	req := kmsg.NewPtrSyncGroupRequest()
 	req.Version, req.Group, req.MemberID, req.Generation, req.GroupAssignment = v, group, member, generation, assignments
 	return req
@@ -224,7 +227,8 @@ func scriptGroupOfTwo(s *session) {
 		one := s.member(joining(v, group, ""))
 		s.ask("first syncs", syncing(o.sync, group, one.MemberID, one.Generation, assign(one.MemberID, "all")))
 		second := joining(v, group, "")
-		second.Protocols = append([]kmsg.JoinGroupRequestProtocol{{Name: "sticky", Metadata: []byte("s")}}, second.Protocols...)
+		second.Protocols = append([]kmsg.JoinGroupRequestProtocol{{Name: "sticky", Metadata: []byte("s")}},
+			second.Protocols...)
 		if v >= 4 {
 			resp, _ := s.quiet(second).(*kmsg.JoinGroupResponse)
 			if resp == nil || resp.ErrorCode != 79 {
@@ -330,7 +334,9 @@ func scriptListGroups(s *session) {
 	s.quiet(commit(5, empty, "", -1, topic, 0, 3))
 	own := func(r kmsg.Response) {
 		resp := r.(*kmsg.ListGroupsResponse)
-		resp.Groups = without(resp.Groups, func(g kmsg.ListGroupsResponseGroup) bool { return !strings.HasPrefix(g.Group, s.prefix) })
+		resp.Groups = without(resp.Groups, func(g kmsg.ListGroupsResponseGroup) bool {
+			return !strings.HasPrefix(g.Group, s.prefix)
+		})
 	}
 	s.each(16, func(v int16) {
 		list := func(label string, states, types []string) {
@@ -340,7 +346,8 @@ func scriptListGroups(s *session) {
 		}
 		list("all", nil, nil)
 		if v >= 4 {
-			for _, state := range []string{"Stable", "stable", "Empty", "Dead", "PreparingRebalance", "CompletingRebalance", "nonsense", ""} {
+			for _, state := range []string{"Stable", "stable", "Empty", "Dead", "PreparingRebalance", "CompletingRebalance",
+				"nonsense", ""} {
 				list("state "+state, []string{state}, nil)
 			}
 			list("two states", []string{"Stable", "Empty"}, nil)

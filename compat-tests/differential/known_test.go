@@ -18,7 +18,8 @@ var knownTable = []known{
 		"an API is announced when it works; announcedIsSubset holds the versions of those that are announced to Kafka's"},
 	{"", regexp.MustCompile(`ApiVersions`), regexp.MustCompile(`^(Supported|Finalized)Features`), true,
 		"a feature is announced when its behaviour is there"},
-	{"", regexp.MustCompile(`Configs|CreateTopics`), regexp.MustCompile(`Configs\["min\.insync\.replicas"\]\.(Source|ConfigSynonyms)`), false,
+	{"", regexp.MustCompile(`Configs|CreateTopics`),
+		regexp.MustCompile(`Configs\["min\.insync\.replicas"\]\.(Source|ConfigSynonyms)`), false,
 		"Kafka writes a cluster-wide default with the feature eligible.leader.replicas.version, which is not announced"},
 	{"api-versions-unsupported", regexp.MustCompile(`no tags in the header`), regexp.MustCompile(`.`), false,
 		"an unknown version is answered whatever follows its correlation id: its header may be of an unknown form, too"},
@@ -48,12 +49,14 @@ var knownTable = []known{
 
 const epochsOfRestarts = "a restart is one new leader epoch here; in Kafka it is two, one for the time without a leader"
 
-const windowsOfRestarts = "after a restart Kafka knows a producer's last batch only; here it is all five, so that no repeat is refused"
+const windowsOfRestarts = "after a restart Kafka knows a producer's last batch only; here it is all five, " +
+	"so that no repeat is refused"
 
 // knownReason says why a difference is meant, or "".
 func knownReason(script string, st step, path string, absentHere bool) string {
 	for _, k := range knownTable {
-		if (k.script == "" || k.script == script) && k.label.MatchString(st.label) && k.path.MatchString(path) && (absentHere || !k.absent) {
+		if (k.script == "" || k.script == script) && k.label.MatchString(st.label) && k.path.MatchString(path) &&
+			(absentHere || !k.absent) {
 			return k.reason
 		}
 	}

@@ -18,7 +18,8 @@ var maskTable = []mask{
 	// Texts for people: each broker has its own words. Whether there are any is compared.
 	{regexp.MustCompile(`ErrorMessage$|\.Documentation$`), presence},
 	{regexp.MustCompile(`^(Metadata|DescribeCluster) ClusterID$`), presence},
-	{regexp.MustCompile(`^(Metadata|DescribeCluster) Brokers.*\.(Host|Port)$|^FindCoordinator (.*\.)?(Host|Port)$|^Fetch Brokers.*\.(Host|Port)$`), address},
+	{regexp.MustCompile(`^(Metadata|DescribeCluster|Fetch) Brokers.*\.(Host|Port)$`), address},
+	{regexp.MustCompile(`^FindCoordinator (.*\.)?(Host|Port)$`), address},
 	{regexp.MustCompile(`^ApiVersions FinalizedFeaturesEpoch$`), positive},
 	{regexp.MustCompile(`^DescribeLogDirs .*\.(TotalBytes|UsableBytes)$`), positive},
 	{regexp.MustCompile(`ProducerID$`), producer},

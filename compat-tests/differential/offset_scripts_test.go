@@ -19,7 +19,8 @@ func scriptListOffsets(s *session) {
 		b.records = []rec{{time: 0, value: []byte("a")}, {time: 50, value: []byte("b")}, {time: 20, value: []byte("c")}}
 		s.write(name, 0, b.bytes())
 	}
-	times := []int64{-1, -2, -3, -4, -5, -6, -7, -1 << 60, 0, 1, someTime, someTime + 1, someTime + 20, someTime + 50, someTime + 51, someTime + 100,
+	times := []int64{-1, -2, -3, -4, -5, -6, -7, -1 << 60, 0, 1, someTime, someTime + 1, someTime + 20, someTime + 50,
+		someTime + 51, someTime + 100,
 		someTime + 149, someTime + 320, someTime + 350, someTime + 351, 1 << 60}
 	s.each(2, func(v int16) {
 		for _, at := range times {

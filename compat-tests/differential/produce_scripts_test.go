@@ -28,7 +28,8 @@ func scriptProduceVersions(s *session) {
 		s.ask("unknown partition", produceTo(v, name, id, 2, simple(1).bytes()))
 		s.ask("negative partition", produceTo(v, name, id, -1, simple(1).bytes()))
 		two := produceTo(v, name, id, 0, simple(1).bytes())
-		two.Topics[0].Partitions = append(two.Topics[0].Partitions, produceTo(v, name, id, 1, simple(3).bytes()).Topics[0].Partitions...)
+		two.Topics[0].Partitions = append(two.Topics[0].Partitions,
+			produceTo(v, name, id, 1, simple(3).bytes()).Topics[0].Partitions...)
 		two.Topics = append(two.Topics, produceTo(v, s.name("none"), [16]byte{6}, 0, simple(1).bytes()).Topics...)
 		s.ask("two partitions and an unknown topic", two)
 		twice := produceTo(v, name, id, 0, simple(1).bytes())
@@ -85,7 +86,8 @@ func scriptProduceBatches(s *session) {
 		{"count largest", fakeBatch{count: ptr[int32](1<<31 - 1), lastDelta: ptr[int32](1<<31 - 2)}.bytes()},
 		{"last delta too large", fakeBatch{lastDelta: ptr[int32](9)}.bytes()},
 		{"last delta -1", fakeBatch{lastDelta: ptr[int32](-1)}.bytes()},
-		{"records after the count", fakeBatch{records: simple(3).records, count: ptr[int32](2), lastDelta: ptr[int32](1)}.bytes()},
+		{"records after the count", fakeBatch{records: simple(3).records, count: ptr[int32](2),
+			lastDelta: ptr[int32](1)}.bytes()},
 		{"control bit", fakeBatch{attrs: 0x20}.bytes()},
 		{"transactional bit without an id", fakeBatch{attrs: 0x10}.bytes()},
 		{"transactional bit with a producer", fakeBatch{attrs: 0x10, pid: 4444}.bytes()},
@@ -145,7 +147,8 @@ func scriptProduceAcks(s *session) {
 	internal, iid := "__consumer_offsets", [16]byte{}
 	coordinator := kmsg.NewPtrFindCoordinatorRequest()
 	coordinator.CoordinatorKey = s.name("g")
-	s.until("offsets topic", coordinator, func(r kmsg.Response) bool { return r.(*kmsg.FindCoordinatorResponse).ErrorCode == 0 })
+	s.until("offsets topic", coordinator,
+		func(r kmsg.Response) bool { return r.(*kmsg.FindCoordinatorResponse).ErrorCode == 0 })
 	s.ask("internal topic", produceTo(9, internal, iid, 0, simple(1).bytes()))
 	s.until("the acks 0 ones", listOffsets(4, name, 0, -1), func(r kmsg.Response) bool {
 		return r.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0].Offset == 9
@@ -186,7 +189,8 @@ func scriptProduceTimes(s *session) {
 				s.ask("time", produce(9, name, 0, raw))
 			}
 		}
-		b := fakeBatch{time: someTime, maxTime: someTime + 99_999, records: []rec{{value: []byte("x")}, {time: 3, value: []byte("y")}, {time: 1, value: []byte("z")}}}
+		b := fakeBatch{time: someTime, maxTime: someTime + 99_999,
+			records: []rec{{value: []byte("x")}, {time: 3, value: []byte("y")}, {time: 1, value: []byte("z")}}}
 		s.ask("max time that is not the records'", produce(9, name, 0, b.bytes()))
 		b.attrs = 8
 		s.ask("append time bit", produce(9, name, 0, b.bytes()))
@@ -198,7 +202,8 @@ func scriptProduceTimes(s *session) {
 	old, oid := s.topic("old", 1, "message.timestamp.before.max.ms=1000", "message.timestamp.after.max.ms=1000")
 	for _, v := range []int16{3, 7, 8, 9} {
 		s.ask("too old", produceTo(v, old, oid, 0, simple(3).bytes()))
-		b := fakeBatch{time: now, records: []rec{{value: []byte("x")}, {time: 60_000, value: []byte("y")}, {time: -60_000, value: []byte("z")}}}
+		b := fakeBatch{time: now, records: []rec{{value: []byte("x")}, {time: 60_000, value: []byte("y")},
+			{time: -60_000, value: []byte("z")}}}
 		s.ask("one too new, one too old", produceTo(v, old, oid, 0, b.bytes()))
 	}
 }
@@ -215,7 +220,8 @@ func scriptProduceLimits(s *session) {
 	}
 	compacted, cid := s.topic("compact", 1, "cleanup.policy=compact,delete")
 	for _, v := range []int16{3, 7, 8, 9, 12} {
-		b := fakeBatch{records: []rec{{key: []byte("k"), value: []byte("v")}, {value: []byte("v")}, {key: []byte{}, value: nil}, {value: []byte("v")}}}
+		b := fakeBatch{records: []rec{{key: []byte("k"), value: []byte("v")}, {value: []byte("v")},
+			{key: []byte{}, value: nil}, {value: []byte("v")}}}
 		s.ask("records without keys", produceTo(v, compacted, cid, 0, b.bytes()))
 		b.codec = 4
 		if v >= 7 {
@@ -223,11 +229,15 @@ func scriptProduceLimits(s *session) {
 		}
 	}
 	segment, sid := s.topic("segment", 1, "segment.bytes=1048576", "max.message.bytes=3000000")
-	s.ask("larger than a segment", produceTo(9, segment, sid, 0, fakeBatch{records: []rec{{value: make([]byte, 1_100_000)}}}.bytes()))
-	s.ask("just a segment", produceTo(9, segment, sid, 0, fakeBatch{records: []rec{{value: make([]byte, 1_048_400)}}}.bytes()))
+	s.ask("larger than a segment", produceTo(9, segment, sid, 0,
+		fakeBatch{records: []rec{{value: make([]byte, 1_100_000)}}}.bytes()))
+	s.ask("just a segment", produceTo(9, segment, sid, 0,
+		fakeBatch{records: []rec{{value: make([]byte, 1_048_400)}}}.bytes()))
 	decompressed, did := s.topic("bomb", 1, "max.decompressed.message.bytes=10000")
-	s.ask("record that grows too large", produceTo(9, decompressed, did, 0, fakeBatch{codec: 1, records: []rec{{value: make([]byte, 20_000)}}}.bytes()))
-	s.ask("record that grows", produceTo(9, decompressed, did, 0, fakeBatch{codec: 1, records: []rec{{value: make([]byte, 9_000)}}}.bytes()))
+	s.ask("record that grows too large", produceTo(9, decompressed, did, 0,
+		fakeBatch{codec: 1, records: []rec{{value: make([]byte, 20_000)}}}.bytes()))
+	s.ask("record that grows", produceTo(9, decompressed, did, 0,
+		fakeBatch{codec: 1, records: []rec{{value: make([]byte, 9_000)}}}.bytes()))
 	minimum, mid := s.topic("isr", 1, "min.insync.replicas=2")
 	s.ask("more in-sync replicas wanted than there are replicas", produceTo(9, minimum, mid, 0, simple(1).bytes()))
 }

@@ -97,7 +97,8 @@ func scriptHostileFrames(s *session) {
 	s.raw("HTTP", soon, []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 	s.raw("TLS", soon, []byte{0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3})
 	s.opaque("a frame byte by byte", soon, good)
-	s.opaque("unknown tag in the request header", soon, taggedHeader(18, 3, 9, []byte{7, 3, 1, 2, 3}, []byte{2, 'x', 2, '1', 0}))
+	s.opaque("unknown tag in the request header", soon,
+		taggedHeader(18, 3, 9, []byte{7, 3, 1, 2, 3}, []byte{2, 'x', 2, '1', 0}))
 }
 
 // scriptMisrouted names the broker that a client believes it has connected to (KIP-1242).
@@ -112,7 +113,8 @@ func scriptMisrouted(s *session) {
 		cluster *string
 		node    int32
 	}{
-		{"right", own, 1}, {"wrong node", own, 2}, {"wrong cluster", other, 1}, {"both wrong", other, 9}, {"no node", own, -1}, {"no cluster", nil, 1},
+		{"right", own, 1}, {"wrong node", own, 2}, {"wrong cluster", other, 1}, {"both wrong", other, 9},
+		{"no node", own, -1}, {"no cluster", nil, 1},
 		{"neither", nil, -1}, {"empty cluster", ptr(""), 1}, {"negative node", own, -2},
 	} {
 		req := apiVersions(5, "compat", "1")
@@ -134,7 +136,8 @@ func scriptHostileCounts(s *session) {
 		name := kmsg.NameForKey(key)
 		s.opaque(name+": many tags in the header", soon, header(key, v, 1, ptr("me"), false, many))
 		whole := req.AppendTo(nil) // ends with a count of tags
-		s.opaque(name+": many tags in the body", soon, header(key, v, 1, ptr("me"), true, append(whole[:len(whole)-1:len(whole)-1], many...)))
+		s.opaque(name+": many tags in the body", soon,
+			header(key, v, 1, ptr("me"), true, append(whole[:len(whole)-1:len(whole)-1], many...)))
 		s.opaque(name+": a tag longer than the frame", soon,
 			header(key, v, 1, ptr("me"), true, append(append(whole[:len(whole)-1:len(whole)-1], 1, 77), many...)))
 		s.opaque(name+": tags out of order", soon,
@@ -200,7 +203,8 @@ func scriptHostileBodies(s *session) {
 			} else {
 				label += " newest"
 			}
-			s.opaque(label+": 0xff", soon, header(key, v, 1, ptr("me"), flexible, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}))
+			s.opaque(label+": 0xff", soon, header(key, v, 1, ptr("me"), flexible,
+				[]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}))
 			s.opaque(label+": one byte", soon, header(key, v, 1, ptr("me"), flexible, []byte{5}))
 			s.opaque(label+": large counts", soon, header(key, v, 1, ptr("me"), flexible,
 				[]byte{0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f}))
@@ -217,7 +221,9 @@ func scriptUnknownApis(s *session) {
 			continue // has its own script
 		}
 		r := s.versions[key]
-		s.raw(kmsg.NameForKey(key)+" above its newest version", soon, header(key, r[1]+1, 1, ptr("me"), true, []byte{0, 0, 0, 0}))
-		s.raw(kmsg.NameForKey(key)+" below its oldest version", soon, header(key, r[0]-1, 1, ptr("me"), false, []byte{0, 0, 0, 0}))
+		s.raw(kmsg.NameForKey(key)+" above its newest version", soon,
+			header(key, r[1]+1, 1, ptr("me"), true, []byte{0, 0, 0, 0}))
+		s.raw(kmsg.NameForKey(key)+" below its oldest version", soon,
+			header(key, r[0]-1, 1, ptr("me"), false, []byte{0, 0, 0, 0}))
 	}
 }

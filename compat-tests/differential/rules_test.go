@@ -2,8 +2,8 @@
 
 package differential
 
-// rulesOf says which rules of Kafka's behaviour (Rule…) and which mistakes of other brokers (C…) a script holds moldau to.
-// They are part of the subtest's name, so that `go test -run C41` finds what is about one of them.
+// rulesOf says which rules of Kafka's behaviour (Rule…) and which mistakes of other brokers (C…) a script holds moldau
+// to. They are part of the subtest's name, so that `go test -run /C41` finds what is about one of them.
 var rulesOf = map[string]string{
 	"api-versions":              "Rule003_Rule004_Rule005_Rule007_Rule008_C1_C5_C11_C12_C13",
 	"api-versions-unsupported":  "Rule002_Rule003_C1_C2_C4",

@@ -83,27 +83,35 @@ func scriptCreateTopics(s *session) {
 	s.each(19, func(v int16) {
 		tag := string(rune('a' + v))
 		n := func(x string) string { return s.name(x + tag) }
-		s.ask("good", createTopics(v, newTopic(n("good"), 2, 1, "cleanup.policy=compact", "segment.bytes=1048576"), newTopic(n("two"), 1, 1)))
+		s.ask("good", createTopics(v, newTopic(n("good"), 2, 1, "cleanup.policy=compact", "segment.bytes=1048576"),
+			newTopic(n("two"), 1, 1)))
 		s.idOf(n("good"), 2)
 		s.ask("exists", createTopics(v, newTopic(n("good"), 2, 1), newTopic(n("other"), 1, 1)))
 		req := createTopics(v, newTopic(n("defaults"), -1, -1))
 		s.ask("defaults", req)
-		only := createTopics(v, newTopic(n("only"), 3, 1, "retention.ms=1000"), newTopic("bad name", 1, 1), newTopic(n("good"), 1, 1))
+		only := createTopics(v, newTopic(n("only"), 3, 1, "retention.ms=1000"), newTopic("bad name", 1, 1),
+			newTopic(n("good"), 1, 1))
 		only.ValidateOnly = true
 		s.ask("validate only", only)
 		s.ask("was not made by validate only", metadataOf(12, n("only")))
 		s.ask("bad counts", createTopics(v, newTopic(n("b0"), 0, 1), newTopic(n("b1"), -2, 1), newTopic(n("b2"), 1, 0),
 			newTopic(n("b3"), 1, -2), newTopic(n("b4"), 1, 2), newTopic(n("b5"), 1, 32767), newTopic(n("b6"), 2_000_000_000, 1)))
-		s.ask("bad names", createTopics(v, newTopic("", 1, 1), newTopic(".", 1, 1), newTopic("..", 1, 1), newTopic("a b", 1, 1),
-			newTopic("a/b", 1, 1), newTopic("ä", 1, 1), newTopic(strings.Repeat("x", 250), 1, 1), newTopic("__cluster_metadata", 1, 1)))
+		s.ask("bad names", createTopics(v, newTopic("", 1, 1), newTopic(".", 1, 1), newTopic("..", 1, 1),
+			newTopic("a b", 1, 1),
+			newTopic("a/b", 1, 1), newTopic("ä", 1, 1), newTopic(strings.Repeat("x", 250), 1, 1),
+			newTopic("__cluster_metadata", 1, 1)))
 		s.ask("longest name", createTopics(v, newTopic(n(strings.Repeat("x", 249-len(n("")))), 1, 1)))
-		s.ask("same name twice", createTopics(v, newTopic(n("twice"), 1, 1), newTopic(n("twice"), 1, 1), newTopic(n("once"), 1, 1)))
+		s.ask("same name twice", createTopics(v, newTopic(n("twice"), 1, 1), newTopic(n("twice"), 1, 1),
+			newTopic(n("once"), 1, 1)))
 		s.ask("names that collide", createTopics(v, newTopic(n("col.a"), 1, 1)))
 		s.ask("names that collide", createTopics(v, newTopic(n("col_a"), 1, 1)))
-		s.ask("bad configs", createTopics(v, newTopic(n("c0"), 1, 1, "no.such.key=1"), newTopic(n("c1"), 1, 1, "retention.ms=abc"),
-			newTopic(n("c2"), 1, 1, "segment.bytes=1"), newTopic(n("c3"), 1, 1, "cleanup.policy=shred"), newTopic(n("c4"), 1, 1, "compression.type=rar"),
+		s.ask("bad configs", createTopics(v, newTopic(n("c0"), 1, 1, "no.such.key=1"),
+			newTopic(n("c1"), 1, 1, "retention.ms=abc"),
+			newTopic(n("c2"), 1, 1, "segment.bytes=1"), newTopic(n("c3"), 1, 1, "cleanup.policy=shred"),
+			newTopic(n("c4"), 1, 1, "compression.type=rar"),
 			newTopic(n("c5"), 1, 1, "min.insync.replicas=0"), newTopic(n("c6"), 1, 1, "message.format.version=3.0"),
-			newTopic(n("c7"), 1, 1, "retention.ms=-2"), newTopic(n("c8"), 1, 1, "max.message.bytes=-1"), newTopic(n("c9"), 1, 1, "preallocate=maybe")))
+			newTopic(n("c7"), 1, 1, "retention.ms=-2"), newTopic(n("c8"), 1, 1, "max.message.bytes=-1"),
+			newTopic(n("c9"), 1, 1, "preallocate=maybe")))
 		null := newTopic(n("null"), 1, 1, "retention.ms=5")
 		null.Configs[0].Value = nil
 		s.ask("null value", createTopics(v, null))

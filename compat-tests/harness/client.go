@@ -11,8 +11,8 @@ import (
 )
 
 // Scenarios of the client programs, in the order of scenarios.md.
-var Scenarios = []string{"create-topic", "produce-none", "produce-gzip", "produce-snappy", "produce-lz4", "produce-zstd",
-	"produce-idempotent", "read-back", "group-commit", "group-resume", "after-restart"}
+var Scenarios = []string{"create-topic", "produce-none", "produce-gzip", "produce-snappy", "produce-lz4",
+	"produce-zstd", "produce-idempotent", "read-back", "group-commit", "group-resume", "after-restart"}
 
 // Clients are the folders of the client programs.
 var Clients = []string{"java-4.4", "java-3.9", "confluent-kafka", "kafka-python", "aiokafka", "franz-go", "sarama",
@@ -68,7 +68,8 @@ func runPhase(t *testing.T, client, phase string, b *Broker, argv []string) map[
 	t.Helper()
 	dir := filepath.Join(Root(), "compat-tests", client)
 	full := append(slices.Clone(argv), b.Addr, client, phase)
-	r := RunIn(t, dir, []string{"NODE_PATH=" + filepath.Join(Cache(), "node", "node_modules"), "PYTHONDONTWRITEBYTECODE=1"},
+	r := RunIn(t, dir, []string{"NODE_PATH=" + filepath.Join(Cache(), "node", "node_modules"),
+		"PYTHONDONTWRITEBYTECODE=1"},
 		3*time.Minute, "", full...)
 	verdicts := map[string]string{}
 	for line := range strings.Lines(r.Stdout) {
@@ -82,7 +83,8 @@ func runPhase(t *testing.T, client, phase string, b *Broker, argv []string) map[
 		}
 	}
 	if r.Code != 0 {
-		t.Errorf("%s, phase %s: exit code %d\nstdout:\n%s\nstderr:\n%s", client, phase, r.Code, Tail(r.Stdout, 30), Tail(r.Stderr, 60))
+		t.Errorf("%s, phase %s: exit code %d\nstdout:\n%s\nstderr:\n%s", client, phase, r.Code, Tail(r.Stdout, 30),
+			Tail(r.Stderr, 60))
 	}
 	t.Logf("%s, phase %s: %.1f s", client, phase, r.Took.Seconds())
 	return verdicts

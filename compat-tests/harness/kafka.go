@@ -22,7 +22,8 @@ func (b *Broker) kafkaFile(name string) string { return filepath.Join(filepath.D
 // formatKafka writes the configuration and formats the folder as a standalone controller's.
 func (b *Broker) formatKafka(tb testing.TB) {
 	tb.Helper()
-	for name, text := range map[string]string{"server.properties": b.stockProperties(), "log4j2.properties": log4jOfKafka} {
+	for name, text := range map[string]string{"server.properties": b.stockProperties(),
+		"log4j2.properties": log4jOfKafka} {
 		if err := os.WriteFile(b.kafkaFile(name), []byte(text), 0o644); err != nil {
 			tb.Fatal(err)
 		}

@@ -172,7 +172,8 @@ func (r Result) Want(tb testing.TB, parts ...string) Result {
 	}
 	for _, part := range parts {
 		if !strings.Contains(r.Stdout, part) {
-			tb.Fatalf("%s: %q is not in its output\nstdout:\n%s\nstderr:\n%s", r.Command, part, Tail(r.Stdout, 60), Tail(r.Stderr, 60))
+			tb.Fatalf("%s: %q is not in its output\nstdout:\n%s\nstderr:\n%s", r.Command, part, Tail(r.Stdout, 60),
+				Tail(r.Stderr, 60))
 		}
 	}
 	return r
@@ -204,7 +205,8 @@ func RunIn(tb testing.TB, dir string, env []string, limit time.Duration, stdin s
 	}
 	r := Result{Command: shorten(argv), Stdout: out.String(), Stderr: errs.String(), Took: time.Since(began)}
 	if ctx.Err() != nil {
-		tb.Fatalf("%s: still running after %v\nstdout:\n%s\nstderr:\n%s", r.Command, limit, Tail(r.Stdout, 40), Tail(r.Stderr, 40))
+		tb.Fatalf("%s: still running after %v\nstdout:\n%s\nstderr:\n%s", r.Command, limit, Tail(r.Stdout, 40),
+			Tail(r.Stderr, 40))
 	}
 	if cmd.ProcessState == nil {
 		tb.Fatalf("%s: %v", r.Command, err)

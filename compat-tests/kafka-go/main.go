@@ -121,7 +121,8 @@ func (c *client) readPartition(ctx context.Context, p int, seen harness.Seen) er
 	if err != nil {
 		return err
 	}
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{c.Bootstrap}, Topic: c.Topic, Partition: p, MaxWait: 200 * time.Millisecond})
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{c.Bootstrap}, Topic: c.Topic, Partition: p,
+		MaxWait: 200 * time.Millisecond})
 	defer r.Close()
 	if err := r.SetOffset(first); err != nil {
 		return err

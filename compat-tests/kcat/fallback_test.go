@@ -17,7 +17,8 @@ import (
 func TestC65_LibrdkafkaThatIsToldTheVersion(t *testing.T) {
 	b := harness.Start(t, harness.Config{})
 	kcat := func(fallback, input string, args ...string) harness.Result {
-		argv := append([]string{"kcat", "-b", b.Addr, "-X", "api.version.request=false", "-X", "broker.version.fallback=" + fallback}, args...)
+		argv := append([]string{"kcat", "-b", b.Addr, "-X", "api.version.request=false", "-X",
+			"broker.version.fallback=" + fallback}, args...)
 		return harness.RunIn(t, t.TempDir(), nil, 20*time.Second, input, argv...)
 	}
 	for _, fallback := range []string{"0.10.2", "0.11.0.0", "1.0.0"} {

@@ -16,8 +16,8 @@ func kcat(t *testing.T, stdin string, args ...string) harness.Result {
 	return harness.Run(t, 60*time.Second, stdin, append([]string{"kcat"}, args...)...)
 }
 
-// TestC80_StaticMembers: a static member does not leave when it ends; the next one of its instance goes on at once where
-// it was, without the rest of a session timeout.
+// TestC80_StaticMembers: a static member does not leave when it ends; the next one of its instance goes on at once
+// where it was, without the rest of a session timeout.
 func TestC80_StaticMembers(t *testing.T) {
 	b := harness.Start(t, harness.Config{})
 	var lines strings.Builder
@@ -36,17 +36,5 @@ func TestC80_StaticMembers(t *testing.T) {
 	}
 	if got := read(10) + read(20); got != lines.String() {
 		t.Errorf("the two lives of the member read:\n%s", got)
-	}
-}
-
-// TestC65_ClientsThatDoNotAskForVersions: librdkafka can be told the broker's version instead of asking for it.
-func TestC65_ClientsThatDoNotAskForVersions(t *testing.T) {
-	b := harness.Start(t, harness.Config{})
-	for _, version := range []string{"0.11.0.0", "1.0.0", "2.4.0"} {
-		told := []string{"-b", b.Addr, "-t", "told-" + version, "-X", "api.version.request=false", "-X", "broker.version.fallback=" + version}
-		kcat(t, "hello\n", append([]string{"-P"}, told...)...).Want(t)
-		if r := kcat(t, "", append([]string{"-C", "-o", "beginning", "-e", "-q"}, told...)...).Want(t); r.Stdout != "hello\n" {
-			t.Errorf("fallback %s: read %q", version, r.Stdout)
-		}
 	}
 }

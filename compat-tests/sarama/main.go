@@ -99,7 +99,8 @@ func (c *client) produce(tag string, cfg *sarama.Config) error {
 	for i := range harness.RecordsPerCodec {
 		key, value := harness.TestRecord(tag, i)
 		c.written[key] = true
-		messages = append(messages, &sarama.ProducerMessage{Topic: c.Topic, Key: sarama.StringEncoder(key), Value: sarama.StringEncoder(value),
+		messages = append(messages, &sarama.ProducerMessage{Topic: c.Topic, Key: sarama.StringEncoder(key),
+			Value:   sarama.StringEncoder(value),
 			Headers: []sarama.RecordHeader{{Key: []byte("codec"), Value: []byte(tag)}}})
 	}
 	return producer.SendMessages(messages)

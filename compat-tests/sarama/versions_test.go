@@ -46,7 +46,8 @@ func once(t *testing.T, addr, topic string, cfg *sarama.Config) {
 	must(err)
 	defer producer.Close()
 	for i := range 3 {
-		_, offset, err := producer.SendMessage(&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(fmt.Sprint(i))})
+		_, offset, err := producer.SendMessage(&sarama.ProducerMessage{Topic: topic,
+			Value: sarama.StringEncoder(fmt.Sprint(i))})
 		must(err)
 		if offset != int64(i) {
 			t.Errorf("message %d is at offset %d", i, offset)
@@ -127,7 +128,8 @@ func TestC79_AGroupOfSaramaOutlivesItsCoordinator(t *testing.T) {
 	defer producer.Close()
 	send := func(value string) {
 		t.Helper()
-		if _, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: "t", Value: sarama.StringEncoder(value)}); err != nil {
+		if _, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: "t",
+			Value: sarama.StringEncoder(value)}); err != nil {
 			t.Fatal(err)
 		}
 	}

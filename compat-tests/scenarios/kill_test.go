@@ -155,7 +155,8 @@ func produceUntilKilled(t *testing.T, b *harness.Broker) []acknowledged {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(killTopic),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.UniformBytesPartitioner(64<<10, false, false, nil)))
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.RecordPartitioner(kgo.UniformBytesPartitioner(64<<10, false, false, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,8 @@ func (s *story) apiVersions(t *testing.T) {
 func (s *story) topics(t *testing.T) {
 	s.tool(t, "topics", "--create", "--topic", "orders", "--partitions", "3", "--replication-factor", "1",
 		"--config", "retention.ms=3600000").Want(t, "Created topic orders.")
-	if r := s.tool(t, "topics", "--create", "--topic", "orders"); r.Code == 0 || !strings.Contains(r.Both(), "already exists") {
+	if r := s.tool(t, "topics", "--create", "--topic", "orders"); r.Code == 0 ||
+		!strings.Contains(r.Both(), "already exists") {
 		t.Errorf("made twice: code %d\n%s", r.Code, r.Both())
 	}
 	s.tool(t, "topics", "--create", "--if-not-exists", "--topic", "orders").Want(t)
@@ -75,7 +76,8 @@ func (s *story) topics(t *testing.T) {
 	}
 	s.tool(t, "topics", "--alter", "--topic", "orders", "--partitions", "4").Want(t)
 	s.tool(t, "topics", "--describe", "--topic", "orders").Want(t, "PartitionCount: 4")
-	if r := s.tool(t, "topics", "--describe", "--topic", "nothing"); r.Code == 0 || !strings.Contains(r.Both(), "does not exist") {
+	if r := s.tool(t, "topics", "--describe", "--topic", "nothing"); r.Code == 0 ||
+		!strings.Contains(r.Both(), "does not exist") {
 		t.Errorf("describe of an unknown topic: code %d\n%s", r.Code, r.Both())
 	}
 	s.tool(t, "topics", "--list").Want(t, "orders")
@@ -93,8 +95,9 @@ func text() string {
 }
 
 func (s *story) consoleProducer(t *testing.T) {
-	harness.ToolInput(t, text(), "console-producer", append(s.server(), "--topic", "orders", "--property", "parse.key=true",
-		"--property", "key.separator=:", "--compression-codec", "zstd")...).Want(t)
+	harness.ToolInput(t, text(), "console-producer",
+		append(s.server(), "--topic", "orders", "--property", "parse.key=true",
+			"--property", "key.separator=:", "--compression-codec", "zstd")...).Want(t)
 	s.tool(t, "get-offsets", "--topic", "orders").Want(t, "orders:0:", "orders:3:")
 	if n := s.sumOfOffsets(t, "orders"); n != lines {
 		t.Errorf("%d records are in the topic, %d were typed", n, lines)
@@ -147,7 +150,8 @@ func byKey(text string) string {
 }
 
 func (s *story) consoleConsumerGroup(t *testing.T) {
-	first := s.tool(t, "console-consumer", "--topic", "orders", "--group", "clerks", "--from-beginning", "--max-messages", "400",
+	first := s.tool(t, "console-consumer", "--topic", "orders", "--group", "clerks", "--from-beginning", "--max-messages",
+		"400",
 		"--timeout-ms", "30000").Want(t)
 	second := s.tool(t, "console-consumer", "--topic", "orders", "--group", "clerks", "--max-messages", "600",
 		"--timeout-ms", "30000").Want(t)
@@ -179,15 +183,19 @@ func (s *story) consumerGroups(t *testing.T) {
 	s.reset(t, 0, "--to-datetime", "2001-01-01T00:00:00.000")
 
 	// A member that is there shows, and the group cannot be reset under it.
-	member := harness.SpawnTool(t, nil, "console-consumer", append(s.server(), "--topic", "orders", "--group", "clerks")...)
+	member := harness.SpawnTool(t, nil, "console-consumer",
+		append(s.server(), "--topic", "orders", "--group", "clerks")...)
 	member.Await(t, 60*time.Second, "the whole topic", func(out string) bool { return strings.Count(out, "\n") == lines })
-	s.tool(t, "consumer-groups", "--describe", "--group", "clerks", "--members", "--verbose").Want(t, "console-consumer-", "/127.0.0.1", "orders")
+	s.tool(t, "consumer-groups", "--describe", "--group", "clerks", "--members", "--verbose").Want(t, "console-consumer-",
+		"/127.0.0.1", "orders")
 	s.tool(t, "consumer-groups", "--describe", "--group", "clerks", "--state").Want(t, "Stable", "range")
-	busy := s.tool(t, "consumer-groups", "--reset-offsets", "--group", "clerks", "--topic", "orders", "--to-earliest", "--execute")
+	busy := s.tool(t, "consumer-groups", "--reset-offsets", "--group", "clerks", "--topic", "orders", "--to-earliest",
+		"--execute")
 	if !strings.Contains(busy.Both(), "inactive") {
 		t.Errorf("a live group was reset:\n%s", busy.Both())
 	}
-	if busy := s.tool(t, "consumer-groups", "--delete", "--group", "clerks"); !strings.Contains(busy.Both(), "NonEmpty") && !strings.Contains(busy.Both(), "not empty") {
+	if busy := s.tool(t, "consumer-groups", "--delete", "--group", "clerks"); !strings.Contains(busy.Both(), "NonEmpty") &&
+		!strings.Contains(busy.Both(), "not empty") {
 		t.Errorf("a live group was deleted:\n%s", busy.Both())
 	}
 	member.Signal(t, syscall.SIGTERM)
@@ -239,12 +247,14 @@ func columnSum(t *testing.T, table, column string) int {
 
 func (s *story) configs(t *testing.T) {
 	entity := []string{"--entity-type", "topics", "--entity-name", "orders"}
-	s.tool(t, "configs", append(entity, "--alter", "--add-config", "cleanup.policy=[compact,delete],segment.bytes=1048576")...).
+	s.tool(t, "configs", append(entity, "--alter", "--add-config",
+		"cleanup.policy=[compact,delete],segment.bytes=1048576")...).
 		Want(t, "Completed updating config for topic orders.")
 	s.tool(t, "configs", append(entity, "--describe")...).Want(t, "cleanup.policy=compact,delete", "segment.bytes=1048576",
 		"retention.ms=3600000", "DYNAMIC_TOPIC_CONFIG")
 	s.tool(t, "configs", append(entity, "--alter", "--delete-config", "cleanup.policy,segment.bytes")...).Want(t)
-	r := s.tool(t, "configs", append(entity, "--describe", "--all")...).Want(t, "cleanup.policy=delete", "segment.bytes=1073741824",
+	r := s.tool(t, "configs", append(entity, "--describe", "--all")...).Want(t, "cleanup.policy=delete",
+		"segment.bytes=1073741824",
 		"DEFAULT_CONFIG", "max.message.bytes=1048588")
 	if n := strings.Count(r.Stdout, "synonyms="); n < 37 {
 		t.Errorf("%d topic properties are described, Kafka has 37", n)
@@ -253,9 +263,12 @@ func (s *story) configs(t *testing.T) {
 		!strings.Contains(bad.Both(), "no.such.key") {
 		t.Errorf("an unknown key: code %d\n%s", bad.Code, bad.Both())
 	}
-	s.tool(t, "configs", "--entity-type", "brokers", "--entity-name", "1", "--alter", "--add-config", "log.cleaner.threads=2").Want(t)
-	s.tool(t, "configs", "--entity-type", "brokers", "--entity-name", "1", "--describe").Want(t, "log.cleaner.threads=2", "DYNAMIC_BROKER_CONFIG")
-	s.tool(t, "configs", "--entity-type", "brokers", "--entity-name", "1", "--describe", "--all").Want(t, "num.partitions=", "log.dirs=", "node.id=1")
+	s.tool(t, "configs", "--entity-type", "brokers", "--entity-name", "1", "--alter", "--add-config",
+		"log.cleaner.threads=2").Want(t)
+	s.tool(t, "configs", "--entity-type", "brokers", "--entity-name", "1", "--describe").Want(t, "log.cleaner.threads=2",
+		"DYNAMIC_BROKER_CONFIG")
+	s.tool(t, "configs", "--entity-type", "brokers", "--entity-name", "1", "--describe", "--all").Want(t,
+		"num.partitions=", "log.dirs=", "node.id=1")
 }
 
 func (s *story) getOffsets(t *testing.T) {
@@ -273,16 +286,20 @@ func (s *story) getOffsets(t *testing.T) {
 
 func (s *story) deleteRecords(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "delete.json")
-	json := `{"version":1,"partitions":[{"topic":"orders","partition":0,"offset":10},{"topic":"orders","partition":1,"offset":-1}]}`
+	json := `{"version":1,"partitions":[
+		{"topic":"orders","partition":0,"offset":10},
+		{"topic":"orders","partition":1,"offset":-1}]}`
 	if err := os.WriteFile(file, []byte(json), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.tool(t, "delete-records", "--offset-json-file", file).Want(t, "partition: orders-0\tlow_watermark: 10", "partition: orders-1\tlow_watermark: ")
+	s.tool(t, "delete-records", "--offset-json-file", file).Want(t, "partition: orders-0\tlow_watermark: 10",
+		"partition: orders-1\tlow_watermark: ")
 	s.tool(t, "get-offsets", "--topic", "orders", "--time", "earliest").Want(t, "orders:0:10", "orders:2:0")
 }
 
 func (s *story) logDirs(t *testing.T) {
-	r := s.tool(t, "log-dirs", "--describe", "--topic-list", "orders").Want(t, s.b.DataDir, `"partition":"orders-0"`, `"partition":"orders-3"`,
+	r := s.tool(t, "log-dirs", "--describe", "--topic-list", "orders").Want(t, s.b.DataDir, `"partition":"orders-0"`,
+		`"partition":"orders-3"`,
 		`"isFuture":false`, `"offsetLag":0`)
 	sizes := regexp.MustCompile(`"size":(\d+)`).FindAllStringSubmatch(r.Stdout, -1)
 	if len(sizes) != 4 {
@@ -310,14 +327,18 @@ func (s *story) logDirs(t *testing.T) {
 
 func (s *story) producerPerf(t *testing.T) {
 	s.tool(t, "topics", "--create", "--topic", "perf", "--partitions", "2", "--config", "segment.bytes=4194304").Want(t)
-	harness.Tool(t, "producer-perf-test", "--topic", "perf", "--num-records", "100000", "--record-size", "200", "--throughput", "-1",
-		"--producer-props", "bootstrap.servers="+s.b.Addr, "compression.type=lz4", "acks=all").Want(t, "100000 records sent", "99.9th")
-	harness.Tool(t, "producer-perf-test", "--topic", "perf", "--num-records", "20000", "--record-size", "1000", "--throughput", "-1",
+	harness.Tool(t, "producer-perf-test", "--topic", "perf", "--num-records", "100000", "--record-size", "200",
+		"--throughput", "-1",
+		"--producer-props", "bootstrap.servers="+s.b.Addr, "compression.type=lz4", "acks=all").Want(t, "100000 records sent",
+		"99.9th")
+	harness.Tool(t, "producer-perf-test", "--topic", "perf", "--num-records", "20000", "--record-size", "1000",
+		"--throughput", "-1",
 		"--producer-props", "bootstrap.servers="+s.b.Addr, "enable.idempotence=false", "acks=1").Want(t, "20000 records sent")
 }
 
 func (s *story) consumerPerf(t *testing.T) {
-	r := s.tool(t, "consumer-perf-test", "--topic", "perf", "--messages", "120000", "--timeout", "30000", "--hide-header").Want(t)
+	r := s.tool(t, "consumer-perf-test", "--topic", "perf", "--messages", "120000", "--timeout", "30000",
+		"--hide-header").Want(t)
 	fields := strings.Split(strings.TrimSpace(r.Stdout), ",")
 	if len(fields) < 5 || strings.TrimSpace(fields[4]) != "120000" {
 		t.Errorf("it has read another number of records:\n%s", r.Stdout)
@@ -325,7 +346,8 @@ func (s *story) consumerPerf(t *testing.T) {
 }
 
 func (s *story) endToEndLatency(t *testing.T) {
-	harness.Tool(t, "e2e-latency", "--bootstrap-server", s.b.Addr, "--topic", "perf", "--num-records", "300", "--producer-acks", "all",
+	harness.Tool(t, "e2e-latency", "--bootstrap-server", s.b.Addr, "--topic", "perf", "--num-records", "300",
+		"--producer-acks", "all",
 		"--record-size", "100").Want(t, "Avg latency: ", "Percentiles: 50th = ")
 }
 
@@ -336,8 +358,10 @@ func (s *story) verifiable(t *testing.T) {
 	if n := strings.Count(r.Stdout, `"name":"producer_send_success"`); n != 500 {
 		t.Errorf("%d successes", n)
 	}
-	r = s.tool(t, "verifiable-consumer", "--topic", "checked", "--group-id", "checkers", "--max-messages", "500", "--reset-policy", "earliest").
-		Want(t, `"name":"partitions_assigned"`, `"name":"records_consumed"`, `"name":"offsets_committed"`, `"success":true`, `"name":"shutdown_complete"`)
+	r = s.tool(t, "verifiable-consumer", "--topic", "checked", "--group-id", "checkers", "--max-messages", "500",
+		"--reset-policy", "earliest").
+		Want(t, `"name":"partitions_assigned"`, `"name":"records_consumed"`, `"name":"offsets_committed"`, `"success":true`,
+			`"name":"shutdown_complete"`)
 	sum := 0
 	for _, m := range regexp.MustCompile(`"name":"records_consumed".*?"count":(\d+)`).FindAllStringSubmatch(r.Stdout, -1) {
 		n, _ := strconv.Atoi(m[1])
@@ -345,7 +369,8 @@ func (s *story) verifiable(t *testing.T) {
 	}
 	// The fields of an event are in no fixed order, so that the counts may stand before the name.
 	if sum == 0 {
-		for _, m := range regexp.MustCompile(`"count":(\d+)[^\n]*"name":"records_consumed"`).FindAllStringSubmatch(r.Stdout, -1) {
+		for _, m := range regexp.MustCompile(`"count":(\d+)[^\n]*"name":"records_consumed"`).FindAllStringSubmatch(r.Stdout,
+			-1) {
 			n, _ := strconv.Atoi(m[1])
 			sum += n
 		}
@@ -370,7 +395,8 @@ func (s *story) dumpLog(t *testing.T) {
 		t.Errorf("only %d segments: the log has not rolled", len(segments))
 	}
 	r := harness.Tool(t, "dump-log", "--deep-iteration", "--files", strings.Join(segments, ",")).
-		Want(t, "Log starting offset: 0", "baseOffset: ", "isvalid: true", "compresscodec: zstd", "compresscodec: lz4", "magic: 2")
+		Want(t, "Log starting offset: 0", "baseOffset: ", "isvalid: true", "compresscodec: zstd", "compresscodec: lz4",
+			"magic: 2")
 	// The tool names the start of every later segment as a gap after "-1": that is its own counting.
 	complaints := regexp.MustCompile(`isvalid: false|Found [^\n]*|\w*Exception|[0-9]+ is followed by`).FindAllString(
 		strings.ReplaceAll(r.Both(), "-1 is followed by", ""), 10)
