@@ -90,7 +90,8 @@ func startCrashLoad(t *testing.T, addr string) *crashLoad {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(2000), kgo.RetryBackoffFn(
-			func(int) time.Duration { return 20 * time.Millisecond }), kgo.ProducerBatchMaxBytes(64<<10))
+			func(int) time.Duration { return 20 * time.Millisecond }), kgo.ProducerBatchMaxBytes(64<<10),
+		kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
