@@ -55,31 +55,6 @@ func TestAppendAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestReadAllocatesNothing(t *testing.T) {
-	l := benchLog(t, 1<<30)
-	b := sized(t, 16<<10)
-	for range 1000 {
-		mustAppend(t, l, b)
-	}
-	end := l.Bounds().End
-	var sink protocol.Section
-	for name, from := range map[string]protocol.Offset{"tail": end - 3, "index": end / 2, "start": 0} {
-		t.Run(name, func(t *testing.T) {
-			allocs := testing.AllocsPerRun(1000, func() {
-				s, err := l.Read(from, end, 1<<20, true)
-				if err != nil || s.Len() == 0 {
-					t.Fatal(err)
-				}
-				sink = s
-				sink.Release()
-			})
-			if allocs > 0 {
-				t.Fatalf("%v allocations a read", allocs)
-			}
-		})
-	}
-}
-
 // cpu reports the processor time of the whole process an operation: on a busy machine it says more than the clock.
 func cpu(b *testing.B) func() {
 	used := func() time.Duration {
