@@ -46,7 +46,7 @@ type step struct {
 }
 
 // answerLimit is how long an answer may take. It only matters when one is missing.
-const answerLimit = 15 * time.Second
+const answerLimit = 30 * time.Second
 
 // giveUp ends a script whose ground is missing, such as a topic that could not be made.
 type giveUp struct{ why string }

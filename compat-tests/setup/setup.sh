@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh: installs everything that the compatibility tests need beside Go, and nothing twice.
 #
-# System packages come through apt-get, and only those whose command is missing (that part needs root). Everything else
+# System packages come through apt-get, and only those whose command is missing (that part needs root, or sudo). Everything else
 # goes to $XDG_CACHE_HOME/moldau/compat (default ~/.cache/moldau/compat), each part under a stamp of what it was made of:
 #
 #   jars/broker    Apache Kafka, the broker that moldau is compared with
@@ -40,9 +40,15 @@ need gcc gcc libc6-dev
 need kcat kcat
 if [ ${#missing[@]} -gt 0 ]; then
   echo "setup: apt-get install ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$cache/apt.log" 2>&1 || { tail -20 "$cache/apt.log" >&2; exit 1; }
+  as_root=(env DEBIAN_FRONTEND=noninteractive)
+  if [ "$(id -u)" != 0 ]; then as_root=(sudo "${as_root[@]}"); fi
+  {
+    "${as_root[@]}" apt-get update -qq &&
+      "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  } >"$cache/apt.log" 2>&1 || {
+    tail -20 "$cache/apt.log" >&2
+    exit 1
+  }
 fi
 
 poms=(maven/pom.xml maven/*/pom.xml)
