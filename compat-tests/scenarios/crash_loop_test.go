@@ -40,7 +40,7 @@ func TestIdempotentProducerSurvivesCrashLoop(t *testing.T) {
 	load := startCrashLoad(t, b.Addr)
 	commits := startCommits(t, b.Addr)
 	for round := range crashRounds {
-		load.awaitMore(t, 200+rng.Int64N(6000))
+		load.awaitMore(t, 1000+rng.Int64N(20_000))
 		if round%5 == 4 {
 			b.Stop(t)
 		} else {
@@ -245,7 +245,8 @@ type crashCommits struct {
 
 func startCommits(t *testing.T, addr string) *crashCommits {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.MetadataMinAge(50*time.Millisecond), kgo.RetryBackoffFn(
+		func(int) time.Duration { return 20 * time.Millisecond }))
 	if err != nil {
 		t.Fatal(err)
 	}
