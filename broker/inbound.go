@@ -16,7 +16,7 @@ const (
 	// memory grows while its bytes arrive.
 	bufferBytesMin = 64 << 10
 	// bufferClasses is the number of pooled sizes, each twice the one before. Larger buffers are left to the collector.
-	bufferClasses = 7
+	bufferClasses = 9
 	// trustedBytesMax bounds the memory that a client gets at once because it has sent a frame of that size before.
 	trustedBytesMax = bufferBytesMin << (bufferClasses - 1)
 	// frameHeadBytes is what is looked at before more of a frame is read: size, API key, version.

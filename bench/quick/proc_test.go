@@ -11,27 +11,26 @@ import (
 	"time"
 )
 
-// cpuTime is the user and system time that process pid has used since it started (fields 14 and 15 of /proc/PID/stat).
-func cpuTime(pid int) (time.Duration, error) {
+// cpuTime is the time that process pid has used since it started, in its own code and all in all, the kernel's work for it
+// included (fields 14 and 15 of /proc/PID/stat).
+func cpuTime(pid int) (user, all time.Duration, err error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	// The command's name may hold spaces, so the fields are counted from its closing parenthesis.
 	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
 	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
-	var ticks int64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
+	var ticks [2]int64
+	for i, f := range fields[11:13] {
+		if ticks[i], err = strconv.ParseInt(f, 10, 64); err != nil {
+			return 0, 0, err
 		}
-		ticks += n
 	}
-	const ticksPerSecond = 100 // USER_HZ, the same on every Linux that Go runs on
-	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+	const tick = time.Second / 100 // USER_HZ, the same on every Linux that Go runs on
+	return time.Duration(ticks[0]) * tick, time.Duration(ticks[0]+ticks[1]) * tick, nil
 }
 
 // memory is one row of /proc/PID/status in bytes: VmRSS for what is resident now, VmHWM for its peak.
