@@ -31,8 +31,15 @@ func Cache() string {
 // Python is the interpreter that has the Python clients.
 func Python() string { return filepath.Join(Cache(), "venv", "bin", "python") }
 
-// Node is a Node that is new enough for the Node clients.
-func Node() string { return filepath.Join(Cache(), "node", "node_modules", ".bin", "node") }
+// Node is a Node that is new enough for the Node clients. It is named where its package puts it: npm before version 10 makes
+// no link to it.
+func Node() string {
+	arch := map[string]string{"amd64": "x64"}[runtime.GOARCH]
+	if arch == "" {
+		arch = runtime.GOARCH
+	}
+	return filepath.Join(Cache(), "node", "node_modules", "node-linux-"+arch, "bin", "node")
+}
 
 // ClassPath is the class path of one folder of jars: "broker", "tools", "java-4.4" or "java-3.9".
 func ClassPath(jars string) string { return filepath.Join(Cache(), "jars", jars, "*") }
