@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"moldau.io/moldau/cluster"
+	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/cluster/meta"
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage"
@@ -57,11 +58,14 @@ func (c *Config) identify() (clusterID string, err error) {
 }
 
 func (b *Broker) open(clusterID string) error {
+	tune := tuning(config.NewView(b.static, meta.Empty()))
 	store, err := storage.OpenStore(b.cfg.FS, b.cfg.Dirs, storage.Options{
 		ClusterID: clusterID, NodeID: b.static.NodeID(), Logger: b.log,
 		RecoveryThreads:    int(b.static.Int("num.recovery.threads.per.data.dir")) * len(b.cfg.Dirs),
-		CheckpointInterval: b.static.Millis("log.flush.offset.checkpoint.interval.ms"),
+		CheckpointInterval: min(b.static.Millis("log.flush.offset.checkpoint.interval.ms"),
+			b.static.Millis("log.flush.start.offset.checkpoint.interval.ms")),
 		ExpiryInterval:     b.static.Millis("producer.id.expiration.check.interval.ms"),
+		Tuning:             &tune,
 	})
 	if err != nil {
 		return err

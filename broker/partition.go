@@ -21,7 +21,6 @@ type Partition struct {
 	log     *storage.Log
 
 	rules atomic.Pointer[topicRules] // replaced when a configuration changes
-	hw    atomic.Int64               // as the leader has it; read by anyone
 	epoch atomic.Int32               // of the leader; notLeader where this broker is not
 
 	notify chan struct{} // for the coordinator: one token when the high watermark has moved or the leadership is lost
@@ -63,7 +62,7 @@ func (p *Partition) become(leads bool, a replica.Assignment, highWatermark proto
 				"epoch", a.Epoch, "err", err)
 		}
 		p.mu.leader = replica.NewLeader(a, p.log.Bounds().End, highWatermark)
-		p.hw.Store(int64(p.mu.leader.HighWatermark()))
+		p.log.SetHighWatermark(p.mu.leader.HighWatermark())
 		p.epoch.Store(int32(a.Epoch))
 		p.signal()
 		p.mu.waits.all()
@@ -85,7 +84,7 @@ func (p *Partition) retire() {
 func (p *Partition) leads() bool { return p.epoch.Load() != notLeader }
 
 // highWatermark is the offset below which every record is committed.
-func (p *Partition) highWatermark() protocol.Offset { return protocol.Offset(p.hw.Load()) }
+func (p *Partition) highWatermark() protocol.Offset { return p.log.HighWatermark() }
 
 // lastStable is the offset below which every record is committed and no transaction is open.
 func (p *Partition) lastStable() protocol.Offset {
@@ -118,7 +117,7 @@ func (p *Partition) publish(e replica.Effects, bytes int64) {
 	if !e.Advanced {
 		return
 	}
-	p.hw.Store(int64(e.HighWatermark))
+	p.log.SetHighWatermark(e.HighWatermark)
 	p.signal()
 	p.mu.waits.moved(bytes)
 }

@@ -226,11 +226,6 @@ func (ps *partitions) open(tp protocol.TopicPartition, id protocol.TopicID, rule
 	}
 	p := newPartition(ps.b, tp, id, log)
 	p.rules.Store(rules)
-	if hw, ok := ps.store.HighWatermark(tp); ok {
-		p.hw.Store(int64(hw))
-	} else {
-		p.hw.Store(int64(log.Bounds().Start))
-	}
 	return p
 }
 
@@ -243,7 +238,9 @@ func (ps *partitions) reconfigure(im *meta.Image, delta meta.Delta) {
 		}
 	}
 	if slices.ContainsFunc(delta.Configs, func(r meta.Resource) bool { return r.Type == config.BrokerResource }) {
-		ps.b.server.relimit(config.NewView(ps.b.static, im))
+		view := config.NewView(ps.b.static, im)
+		ps.b.server.relimit(view)
+		ps.store.Tune(tuning(view))
 		names = names[:0] // the defaults of every topic may have changed
 		for _, t := range im.Topics() {
 			names = append(names, t.Name)

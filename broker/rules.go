@@ -2,6 +2,7 @@ package broker
 
 import (
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,6 +61,8 @@ func newTopicRules(st *config.Static, src config.Source, topic string) *topicRul
 		}
 	}
 	r.log = logConfig(v, own)
+	r.log.Deletes, r.log.Compacts = r.deletes, r.batch.Compacted
+	r.log.Codec, r.log.Level, r.log.MaxBatchBytes = r.batch.Target, r.batch.Level, r.batch.MaxBytes
 	return r
 }
 
@@ -78,6 +81,15 @@ func logConfig(v config.View, own map[string]string) storage.Config {
 	c.FlushInterval = duration(v.TopicInt(own, "flush.ms"))
 	c.DeleteDelay = duration(v.TopicInt(own, "file.delete.delay.ms"))
 	c.ProducerExpiry = duration(v.BrokerInt("producer.id.expiration.ms"))
+	c.RetentionAge = duration(v.TopicInt(own, "retention.ms"))
+	c.RetentionBytes = v.TopicInt(own, "retention.bytes")
+	ratio, _ := v.Topic(own, "min.cleanable.dirty.ratio")
+	c.MinCleanableRatio, _ = strconv.ParseFloat(ratio, 64)
+	c.MinCompactionLag = duration(v.TopicInt(own, "min.compaction.lag.ms"))
+	c.MaxCompactionLag = duration(v.TopicInt(own, "max.compaction.lag.ms"))
+	c.DeleteRetention = duration(v.TopicInt(own, "delete.retention.ms"))
+	durability, _ := v.Topic(own, config.Durability)
+	c.Fsync = durability == "fsync"
 	return c
 }
 

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/protocol/compress"
 )
 
 // Config is how one log is kept. The names in brackets are Kafka's topic configurations.
@@ -31,6 +34,36 @@ type Config struct {
 	// ProducerExpiry is how long a producer that appends nothing is remembered. Default 1 day
 	// (producer.id.expiration.ms).
 	ProducerExpiry time.Duration
+
+	// Deletes and Compacts are the two parts of cleanup.policy; a log with neither is kept for ever. Default: Deletes.
+	Deletes, Compacts bool
+	// RetentionAge is how old the youngest record of a segment may get. Default 7 days; less than 0: any age
+	// (retention.ms).
+	RetentionAge time.Duration
+	// RetentionBytes is the size that a log keeps. Default -1: any size (retention.bytes).
+	RetentionBytes int64
+
+	// MinCleanableRatio is the part of a log that must not have been cleaned yet before it is. Default 0.5
+	// (min.cleanable.dirty.ratio).
+	MinCleanableRatio float64
+	// MinCompactionLag is how long a record is left alone. Default 0 (min.compaction.lag.ms).
+	MinCompactionLag time.Duration
+	// MaxCompactionLag is after what time a record is looked at, whatever the ratio. Default: never
+	// (max.compaction.lag.ms).
+	MaxCompactionLag time.Duration
+	// DeleteRetention is how long tombstones and markers stay after they were first cleaned. Default 1 day
+	// (delete.retention.ms).
+	DeleteRetention time.Duration
+	// Codec is what compaction writes: a compress.Codec, or batch.KeepProducer for that of the batch it reads. Default
+	// KeepProducer (compression.type).
+	Codec compress.Codec
+	// Level is that of Codec; 0 is its default (compression.gzip.level, compression.lz4.level, compression.zstd.level).
+	Level int
+	// MaxBatchBytes is the size of the largest batch that was accepted. Default 1048588 (max.message.bytes).
+	MaxBatchBytes int
+
+	// Fsync says that an append is acknowledged when it is on stable storage (moldau.durability=fsync).
+	Fsync bool
 }
 
 // DefaultConfig is Kafka's defaults.
@@ -44,6 +77,15 @@ func DefaultConfig() Config {
 		FlushInterval:  math.MaxInt64,
 		DeleteDelay:    time.Minute,
 		ProducerExpiry: 24 * time.Hour,
+
+		Deletes:           true,
+		RetentionAge:      7 * 24 * time.Hour,
+		RetentionBytes:    -1,
+		MinCleanableRatio: 0.5,
+		MaxCompactionLag:  math.MaxInt64,
+		DeleteRetention:   24 * time.Hour,
+		Codec:             batch.KeepProducer,
+		MaxBatchBytes:     1048588,
 	}
 }
 
@@ -65,5 +107,10 @@ func (c Config) Validate() error {
 	check(c.FlushInterval >= 0, "flush.ms %v is negative", c.FlushInterval)
 	check(c.DeleteDelay >= 0, "file.delete.delay.ms %v is negative", c.DeleteDelay)
 	check(c.ProducerExpiry > 0, "producer.id.expiration.ms %v is not positive", c.ProducerExpiry)
+	check(c.MinCleanableRatio >= 0 && c.MinCleanableRatio <= 1, "min.cleanable.dirty.ratio %v is not in 0..1",
+		c.MinCleanableRatio)
+	check(c.MinCompactionLag >= 0, "min.compaction.lag.ms %v is negative", c.MinCompactionLag)
+	check(c.MaxCompactionLag > 0, "max.compaction.lag.ms %v is not positive", c.MaxCompactionLag)
+	check(c.DeleteRetention >= 0, "delete.retention.ms %v is negative", c.DeleteRetention)
 	return errors.Join(errs...)
 }

@@ -101,8 +101,7 @@ func TestOpeningAfterAnOrderlyEndReadsNoLog(t *testing.T) {
 
 // abandon lets go of the locks and does nothing else: what a killed process does.
 func (s *Store) abandon() {
-	close(s.background.stop)
-	s.background.wg.Wait()
+	s.background.end()
 	s.unlock()
 }
 

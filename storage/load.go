@@ -104,7 +104,7 @@ func (s *Store) findLogs() ([]found, error) {
 		for _, e := range entries {
 			full := path.Join(d.path, e.Name)
 			if e.Dir && isDeletedDir(e.Name) {
-				s.background.removeDir(full, s.o.Now())
+				s.background.removal.add(true, s.o.Now(), full)
 				continue
 			}
 			tp, ok := parseDir(e.Name)
@@ -168,6 +168,7 @@ func (s *Store) openIn(f found) (*Log, Recovered, error) {
 		clean:    f.d.clean,
 		recovery: f.d.written[recoveryPointFile][f.tp],
 		start:    f.d.written[logStartFile][f.tp],
+		hw:       f.d.written[highWatermarkFile][f.tp],
 	})
 }
 

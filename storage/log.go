@@ -28,6 +28,7 @@ type Log struct {
 	start    atomic.Int64
 	unstable atomic.Int64 // first offset of the oldest open transaction, or noUnstable
 	synced   atomic.Int64 // the recovery point: everything before it is durable
+	hw       atomic.Int64 // the high watermark, as the broker has it
 	epochs   atomic.Pointer[epoch.History]
 	failure  atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
 
@@ -92,6 +93,13 @@ func (l *Log) Bounds() Bounds {
 	}
 	return b
 }
+
+// HighWatermark is the offset below which every record is committed, as SetHighWatermark said it last; before that, what
+// was known when the log was opened. Nothing at or above it is deleted or compacted.
+func (l *Log) HighWatermark() protocol.Offset { return protocol.Offset(l.hw.Load()) }
+
+// SetHighWatermark is for who knows how far the log is replicated.
+func (l *Log) SetHighWatermark(o protocol.Offset) { l.hw.Store(int64(o)) }
 
 // Partition is the partition's name.
 func (l *Log) Partition() protocol.TopicPartition { return l.tp }

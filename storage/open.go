@@ -35,6 +35,7 @@ type opening struct {
 	clean    bool            // the log was closed, and nothing has to be read again
 	recovery protocol.Offset // everything before it was durable
 	start    protocol.Offset // the start that was last kept
+	hw       protocol.Offset // the high watermark that was last kept
 }
 
 // Recovered says what opening a log after a crash did.
@@ -73,11 +74,16 @@ func openLog(o opening) (*Log, Recovered, error) {
 		}
 	}
 	if len(disk.segments) == 0 {
+		l.SetHighWatermark(o.start)
 		return l, Recovered{End: o.start}, l.begin(o)
 	}
 	r := recovery{o: o, l: l, disk: disk}
-	err = r.run()
-	return l, r.done, err
+	if err := r.run(); err != nil {
+		return nil, r.done, err
+	}
+	b := l.Bounds()
+	l.SetHighWatermark(min(max(o.hw, b.Start), b.End))
+	return l, r.done, nil
 }
 
 // begin makes the first segment of an empty log.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"moldau.io/moldau/protocol"
@@ -37,7 +38,9 @@ type Options struct {
 	// ExpiryInterval is how often producers that write no more are looked for. Default 10 min
 	// (producer.id.expiration.check.interval.ms).
 	ExpiryInterval time.Duration
-	Logger         *slog.Logger // default: slog.Default
+	// Tuning is what Store.Tune changes later. Default: DefaultTuning.
+	Tuning *Tuning
+	Logger *slog.Logger // default: slog.Default
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -58,6 +61,10 @@ func (o Options) withDefaults() Options {
 	if o.ExpiryInterval <= 0 {
 		o.ExpiryInterval = 10 * time.Minute
 	}
+	if o.Tuning == nil {
+		t := DefaultTuning()
+		o.Tuning = &t
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -75,6 +82,7 @@ type Store struct {
 	dirs   []*dataDir
 	logger *slog.Logger
 
+	tuning     atomic.Pointer[Tuning]
 	background background
 	lowered    []*Log // while logs are opened; under mu
 
@@ -128,6 +136,7 @@ func openIdle(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 	s.mu.logs = map[protocol.TopicPartition]*Log{}
 	s.mu.failed = map[protocol.TopicPartition]*OfflineError{}
 	s.mu.brokerEpoch = -1
+	s.Tune(*o.Tuning)
 	s.background.init()
 	if len(dirs) == 0 {
 		return nil, errors.New("no data folder is named")
@@ -381,7 +390,7 @@ func (s *Store) Delete(tp protocol.TopicPartition) error {
 	if err := s.fs.SyncDir(path.Dir(dir)); err != nil {
 		return fmt.Errorf("delete %v: %w: %w", tp, protocol.KafkaStorageError, err)
 	}
-	s.background.removeDir(gone, s.o.Now().Add(delay))
+	s.background.removal.add(true, s.o.Now().Add(delay), gone)
 	return nil
 }
 

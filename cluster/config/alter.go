@@ -12,7 +12,7 @@ import (
 // CheckTopic says whether a topic may have these values of its own, as Kafka's LogConfig.validate: every key known, every
 // value allowed, and the values in force in agreement with each other.
 func (v View) CheckTopic(own map[string]string) error {
-	if err := checkKnown("topic", topicKeys, own); err != nil {
+	if err := checkKnown("topic", Topic, own); err != nil {
 		return err
 	}
 	low, high := v.TopicInt(own, "min.compaction.lag.ms"), v.TopicInt(own, "max.compaction.lag.ms")
@@ -28,7 +28,7 @@ func (v View) CheckTopic(own map[string]string) error {
 // CheckGroup says whether a group may have these values of its own: known, allowed, and within the bounds that the
 // brokers set (group.*.min.* and group.*.max.*).
 func (v View) CheckGroup(own map[string]string) error {
-	if err := checkKnown("group", groupKeys, own); err != nil {
+	if err := checkKnown("group", Group, own); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(own)) {
@@ -72,9 +72,9 @@ func (v View) groupBounds(name string) (low, high *int64) {
 	return bound("min"), bound("max")
 }
 
-func checkKnown(kind string, keys keySet, own map[string]string) error {
+func checkKnown(kind string, find func(string) (*Key, bool), own map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(own)) {
-		k, ok := keys.find(name)
+		k, ok := find(name)
 		if !ok {
 			return fmt.Errorf("%q is no %s configuration", name, kind)
 		}

@@ -41,7 +41,7 @@ type EntrySynonym struct {
 // TopicEntries describes a topic with these values of its own: every public key, and internal ones that are set.
 // A source is "topic" exactly where the topic sets the key, even to the default. (Kafka's ConfigHelper.)
 func (v View) TopicEntries(own map[string]string) []Entry {
-	return v.derivedEntries(TopicKeys(), own, FromTopic, v.Topic)
+	return v.derivedEntries(append(slices.Clip(TopicKeys()), ownTopicKeys[Durability]), own, FromTopic, v.Topic)
 }
 
 // GroupEntries is the same for a group, whether or not it exists. A key without a broker-wide default is its own synonym.

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Own finds one of moldau's own keys; they all begin with "moldau.".
 func Own(name string) (*Key, bool) {
@@ -24,7 +27,46 @@ func addressOrNone(v value) (string, bool) {
 	return allowed + ", or empty for none", ok || v.text == ""
 }
 
+// Durability is the key, of brokers and of topics, that says when an append is acknowledged.
+const Durability = "moldau.durability"
+
+func oneOf(values ...string) validator {
+	return func(v value) (string, bool) {
+		return "one of " + strings.Join(values, ", "), slices.Contains(values, v.text)
+	}
+}
+
+const durabilityDoc = "When an append is acknowledged: kafka is when it is in the page cache of every in-sync replica, " +
+	"fsync when it is on their disks."
+
+// ownTopicKeys are described only for topics that set them, so that a description reads as Kafka's otherwise.
+var ownTopicKeys = map[string]*Key{
+	Durability: {
+		Name: Durability, Type: String, Default: text("kafka"), Importance: "HIGH", Mode: OfTopic, Internal: true,
+		Synonyms: []string{Durability}, Allowed: "[kafka, fsync]", check: oneOf("kafka", "fsync"), Doc: durabilityDoc,
+	},
+}
+
 var ownKeys = map[string]*Key{
+	Durability: {
+		Name: Durability, Type: String, Default: text("kafka"), Importance: "HIGH", Mode: ClusterWide,
+		check: oneOf("kafka", "fsync"), Doc: durabilityDoc + " Topics may set their own.",
+	},
+	"moldau.disk.reserve.bytes": {
+		Name: "moldau.disk.reserve.bytes", Type: Long, Default: text("268435456"), Importance: "MEDIUM", Mode: ClusterWide,
+		check: notNegative, Doc: "Bytes that are kept free in the file system of each data folder.",
+	},
+	"moldau.disk.full.policy": {
+		Name: "moldau.disk.full.policy", Type: String, Default: text("reject"), Importance: "MEDIUM", Mode: ClusterWide,
+		check: oneOf("reject", "delete-oldest"),
+		Doc: "What happens when only the reserve is left of a disk: reject refuses to append until there is space again; " +
+			"delete-oldest removes the oldest closed segments of topics whose cleanup.policy contains delete, before their time.",
+	},
+	"moldau.scrub.bytes.per.second": {
+		Name: "moldau.scrub.bytes.per.second", Type: Long, Default: text("4194304"), Importance: "LOW", Mode: ClusterWide,
+		check: notNegative,
+		Doc:   "How fast closed segments are read in the background to find damage before somebody needs them; 0 for never.",
+	},
 	"moldau.admin.listen": {
 		Name: "moldau.admin.listen", Type: String, Default: text("127.0.0.1:9644"), Importance: "MEDIUM", check: addressOrNone,
 		Doc: "Address of the HTTP listener for metrics, health and the console; the flag --admin-listen.",
@@ -97,4 +139,11 @@ var effective = map[string]bool{
 	"log.flush.offset.checkpoint.interval.ms": true, "log.flush.scheduler.interval.ms": true, "log.roll.jitter.ms": true,
 	"log.roll.jitter.hours": true, "num.recovery.threads.per.data.dir": true,
 	"replica.high.watermark.checkpoint.interval.ms": true,
+	"log.retention.check.interval.ms":               true, "log.retention.ms": true, "log.retention.minutes": true,
+	"log.retention.hours": true, "log.retention.bytes": true, "log.cleaner.enable": true, "log.cleaner.threads": true,
+	"log.cleaner.backoff.ms": true, "log.cleaner.dedupe.buffer.size": true, "log.cleaner.io.buffer.load.factor": true,
+	"log.cleaner.io.buffer.size": true, "log.cleaner.io.max.bytes.per.second": true,
+	"log.cleaner.min.cleanable.ratio": true, "log.cleaner.min.compaction.lag.ms": true,
+	"log.cleaner.max.compaction.lag.ms": true, "log.cleaner.delete.retention.ms": true,
+	"log.flush.start.offset.checkpoint.interval.ms": true,
 }

@@ -31,7 +31,13 @@ type keySet struct {
 func Broker(name string) (*Key, bool) { return brokerKeys.find(name) }
 
 // Topic finds a topic key by name.
-func Topic(name string) (*Key, bool) { return topicKeys.find(name) }
+func Topic(name string) (*Key, bool) {
+	if k, ok := topicKeys.find(name); ok {
+		return k, true
+	}
+	k, ok := ownTopicKeys[name]
+	return k, ok
+}
 
 // Group finds a group key by name.
 func Group(name string) (*Key, bool) { return groupKeys.find(name) }

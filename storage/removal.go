@@ -1,0 +1,62 @@
+package storage
+
+import (
+	"sync"
+	"time"
+
+	"moldau.io/moldau/storage/vfs"
+)
+
+// removals are the files and folders that are to go.
+type removals struct {
+	mu   sync.Mutex
+	todo []removal
+}
+
+type removal struct {
+	name string
+	dir  bool
+	due  time.Time
+}
+
+func (r *removals) add(dir bool, due time.Time, names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		r.todo = append(r.todo, removal{name: name, dir: dir, due: due})
+	}
+}
+
+// take takes out what is due, or all.
+func (r *removals) take(now time.Time, all bool) (due []removal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var later []removal
+	for _, x := range r.todo {
+		if all || !x.due.After(now) {
+			due = append(due, x)
+		} else {
+			later = append(later, x)
+		}
+	}
+	r.todo = later
+	return due
+}
+
+// removeLater implements keeper.
+func (s *Store) removeLater(names []string, delay time.Duration) {
+	s.background.removal.add(false, s.o.Now().Add(delay), names...)
+}
+
+// removeDue removes files whose time has come, or all.
+func (s *Store) removeDue(all bool) {
+	for _, r := range s.background.removal.take(s.o.Now(), all) {
+		remove := vfs.RemoveIfThere
+		if r.dir {
+			remove = vfs.RemoveAll
+		}
+		if err := remove(s.fs, r.name); err != nil {
+			s.logger.Warn("a deleted file cannot be removed", "name", r.name, "err", err)
+		}
+	}
+}
