@@ -61,11 +61,11 @@ func (b *Broker) open(clusterID string) error {
 	tune := tuning(config.NewView(b.static, meta.Empty()))
 	store, err := storage.OpenStore(b.cfg.FS, b.cfg.Dirs, storage.Options{
 		ClusterID: clusterID, NodeID: b.static.NodeID(), Logger: b.log,
-		RecoveryThreads:    int(b.static.Int("num.recovery.threads.per.data.dir")) * len(b.cfg.Dirs),
+		RecoveryThreads: int(b.static.Int("num.recovery.threads.per.data.dir")) * len(b.cfg.Dirs),
 		CheckpointInterval: min(b.static.Millis("log.flush.offset.checkpoint.interval.ms"),
 			b.static.Millis("log.flush.start.offset.checkpoint.interval.ms")),
-		ExpiryInterval:     b.static.Millis("producer.id.expiration.check.interval.ms"),
-		Tuning:             &tune,
+		ExpiryInterval: b.static.Millis("producer.id.expiration.check.interval.ms"),
+		Tuning:         &tune,
 	})
 	if err != nil {
 		return err
