@@ -1,0 +1,20 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// newLog is the parent of the commands that work on data folders rather than on a running broker.
+func newLog(w world) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "log",
+		Short: "Look into data folders: print, check and repair what is in them",
+		Args:  cobra.NoArgs,
+		RunE:  helpOrUsage,
+	}
+	cmd.AddCommand(logCommands(w)...)
+	return cmd
+}
+
+// logCommands are the commands below `moldau log`, each in a file of its own.
+func logCommands(world) []*cobra.Command {
+	return []*cobra.Command{}
+}
