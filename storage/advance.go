@@ -64,7 +64,7 @@ func (l *Log) discard(segs []*segment.Segment) error {
 	var names []string
 	for _, s := range segs {
 		s.Drop()
-		for _, name := range append(s.Names(), path.Join(l.dir, segment.FileName(s.Base(), segment.SnapshotSuffix))) {
+		for _, name := range append(s.Names(), path.Join(l.Dir(), segment.FileName(s.Base(), segment.SnapshotSuffix))) {
 			if _, err := fsys.Stat(name); err != nil {
 				continue
 			}

@@ -27,7 +27,7 @@ func (s *Store) Checkpoint(hw map[protocol.TopicPartition]protocol.Offset) error
 func (s *Store) ofDir(d *dataDir, all map[protocol.TopicPartition]protocol.Offset) offsets {
 	o := offsets{}
 	for _, l := range s.logs() {
-		if at, ok := all[l.tp]; ok && path.Dir(l.dir) == d.path {
+		if at, ok := all[l.tp]; ok && path.Dir(l.Dir()) == d.path {
 			o[l.tp] = at
 		}
 	}
@@ -38,7 +38,7 @@ func (s *Store) ofDir(d *dataDir, all map[protocol.TopicPartition]protocol.Offse
 func (s *Store) recoveryPoints(d *dataDir) offsets {
 	o := s.offlineOf(d, recoveryPointFile)
 	for _, l := range s.logs() {
-		if path.Dir(l.dir) == d.path {
+		if path.Dir(l.Dir()) == d.path {
 			o[l.tp] = protocol.Offset(l.synced.Load())
 		}
 	}
@@ -68,7 +68,7 @@ func (s *Store) keepStarts(d *dataDir, must *Log) error {
 		}
 		for _, l := range logs {
 			start := protocol.Offset(l.start.Load())
-			if path.Dir(l.dir) == d.path && start > 0 {
+			if path.Dir(l.Dir()) == d.path && start > 0 {
 				o[l.tp] = start
 			}
 		}
@@ -117,7 +117,7 @@ func (d *dataDir) forget(fsys vfs.FS, tp protocol.TopicPartition) error {
 // keepStart implements keeper.
 func (s *Store) keepStart(l *Log) error {
 	for _, d := range s.dirs {
-		if d.path == path.Dir(l.dir) {
+		if d.path == path.Dir(l.Dir()) {
 			return s.keepStarts(d, l)
 		}
 	}

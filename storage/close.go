@@ -67,7 +67,7 @@ func (s *Store) closeLogs() (errs []error, torn map[string]bool) {
 	closing := func(do func(l *Log) error) func(l *Log) {
 		return func(l *Log) {
 			if err := do(l); err != nil {
-				failed(path.Dir(l.dir), fmt.Errorf("close the log of %v: %w", l.tp, err))
+				failed(path.Dir(l.Dir()), fmt.Errorf("close the log of %v: %w", l.tp, err))
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func (s *Store) closeLogs() (errs []error, torn map[string]bool) {
 		}
 	}
 	for _, l := range changed {
-		if torn[path.Dir(l.dir)] {
+		if torn[path.Dir(l.Dir())] {
 			l.shut()
 		} else {
 			l.closedSynced()

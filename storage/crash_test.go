@@ -414,7 +414,7 @@ func breakBatch(t *testing.T, disk *vfs.Mem, h *history, victim batch.Batch) boo
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
-	f, err := disk.Open(path.Join(h.l.dir, segment.FileName(s.Base(), segment.LogSuffix)))
+	f, err := disk.Open(path.Join(h.l.Dir(), segment.FileName(s.Base(), segment.LogSuffix)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -457,7 +457,7 @@ func TestWhatWasCutStaysCut(t *testing.T) {
 	mustAppend(t, l, first)
 	mustAppend(t, l, records(t, 2, "good, and given up"))
 	disk = disk.CrashClone(rand.New(rand.NewPCG(0, 0)), 100)
-	f, err := disk.Open(path.Join(l.dir, segment.FileName(0, segment.LogSuffix)))
+	f, err := disk.Open(path.Join(l.Dir(), segment.FileName(0, segment.LogSuffix)))
 	if err != nil {
 		t.Fatal(err)
 	}

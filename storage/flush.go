@@ -31,7 +31,7 @@ func (l *Log) roll(base protocol.Offset) error {
 			return l.storageError("keep the names", err)
 		}
 	}
-	next, err := segment.Create(l.files, l.dir, base)
+	next, err := segment.Create(l.files, l.Dir(), base)
 	if err != nil {
 		return l.storageError("begin a segment", err)
 	}
@@ -52,7 +52,7 @@ func (l *Log) writeSnapshot(at protocol.Offset) error {
 	if l.w.snapshot == at {
 		return nil
 	}
-	name := path.Join(l.dir, segment.FileName(at, segment.SnapshotSuffix))
+	name := path.Join(l.Dir(), segment.FileName(at, segment.SnapshotSuffix))
 	f, err := l.files.FS().Create(name)
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func (l *Log) sync(segs []*segment.Segment) error {
 		if err := s.Sync(); err != nil && !errors.Is(err, segment.ErrRemoved) {
 			return err
 		}
-		if err := l.syncFile(path.Join(l.dir, segment.FileName(s.Base(), segment.SnapshotSuffix))); err != nil {
+		if err := l.syncFile(path.Join(l.Dir(), segment.FileName(s.Base(), segment.SnapshotSuffix))); err != nil {
 			return err
 		}
 	}
@@ -120,17 +120,17 @@ func (l *Log) isClosed() bool {
 // keepNames makes the names of the log's files durable; the first time also the folder's own.
 func (l *Log) keepNames() error {
 	fsys := l.files.FS()
-	if err := fsys.SyncDir(l.dir); err != nil {
-		return fmt.Errorf("sync %s: %w", l.dir, err)
+	if err := fsys.SyncDir(l.Dir()); err != nil {
+		return fmt.Errorf("sync %s: %w", l.Dir(), err)
 	}
 	if l.named.Load() {
 		return nil
 	}
-	if err := l.syncFile(path.Join(l.dir, partitionFile)); err != nil {
-		return fmt.Errorf("sync %s of %s: %w", partitionFile, l.dir, err)
+	if err := l.syncFile(path.Join(l.Dir(), partitionFile)); err != nil {
+		return fmt.Errorf("sync %s of %s: %w", partitionFile, l.Dir(), err)
 	}
-	if err := fsys.SyncDir(path.Dir(l.dir)); err != nil {
-		return fmt.Errorf("sync %s: %w", path.Dir(l.dir), err)
+	if err := fsys.SyncDir(path.Dir(l.Dir())); err != nil {
+		return fmt.Errorf("sync %s: %w", path.Dir(l.Dir()), err)
 	}
 	l.named.Store(true)
 	return nil
@@ -205,7 +205,7 @@ func (l *Log) keepEpochs(write func(vfs.FS, string, []byte) error) error {
 	// The history begins at the log's start. Were it durable first, a crash would bring back records of no epoch.
 	err := l.keeper.keepStart(l)
 	if err == nil {
-		err = write(l.files.FS(), path.Join(l.dir, epochFile), h.Encode())
+		err = write(l.files.FS(), path.Join(l.Dir(), epochFile), h.Encode())
 	}
 	if err != nil {
 		l.mu.Lock()
@@ -232,7 +232,7 @@ func (l *Log) close() error {
 	end := l.w.snapshot
 	l.mu.Unlock()
 	if end >= 0 {
-		if err := l.syncFile(path.Join(l.dir, segment.FileName(end, segment.SnapshotSuffix))); err != nil {
+		if err := l.syncFile(path.Join(l.Dir(), segment.FileName(end, segment.SnapshotSuffix))); err != nil {
 			return err
 		}
 	}

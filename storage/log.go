@@ -18,11 +18,11 @@ import (
 type Log struct {
 	tp     protocol.TopicPartition // set on opening, never changed
 	id     protocol.TopicID
-	dir    string
 	files  *segment.Descriptors
 	logger *slog.Logger
 	keeper keeper
 
+	folder   atomic.Pointer[string] // see Dir
 	cfg      atomic.Pointer[Config]
 	segments atomic.Pointer[[]*segment.Segment] // in order of base, never empty; replaced, never changed
 	start    atomic.Int64
@@ -107,8 +107,8 @@ func (l *Log) Partition() protocol.TopicPartition { return l.tp }
 // TopicID is the topic's id, zero where the folder does not say.
 func (l *Log) TopicID() protocol.TopicID { return l.id }
 
-// Dir is the log's folder.
-func (l *Log) Dir() string { return l.dir }
+// Dir is the log's folder. It changes when the log is moved to another data folder, which holds both flushing and mu.
+func (l *Log) Dir() string { return *l.folder.Load() }
 
 // Config is the configuration in force.
 func (l *Log) Config() Config { return *l.cfg.Load() }
@@ -204,9 +204,9 @@ func (l *Log) Failure() error {
 
 // fail takes the log offline: what is on disk is no longer known to be what readers are told.
 func (l *Log) fail(err error) error {
-	f := &OfflineError{Partition: l.tp, Dir: l.dir, Err: err}
+	f := &OfflineError{Partition: l.tp, Dir: l.Dir(), Err: err}
 	if l.failure.CompareAndSwap(nil, f) {
-		l.logger.Error("log is offline", "topic", l.tp.Topic, "partition", l.tp.Partition, "dir", l.dir, "err", err)
+		l.logger.Error("log is offline", "topic", l.tp.Topic, "partition", l.tp.Partition, "dir", l.Dir(), "err", err)
 	}
 	return l.failure.Load()
 }

@@ -59,7 +59,8 @@ type onDisk struct {
 
 // openLog opens a folder's log, or begins one where the folder has none.
 func openLog(o opening) (*Log, Recovered, error) {
-	l := &Log{tp: o.tp, id: o.id, dir: o.dir, files: o.files, logger: o.logger, keeper: o.keeper}
+	l := &Log{tp: o.tp, id: o.id, files: o.files, logger: o.logger, keeper: o.keeper}
+	l.folder.Store(&o.dir)
 	l.cfg.Store(&o.cfg)
 	l.w.snapshot = -1
 	l.w.flushedAt = o.now

@@ -356,7 +356,7 @@ func (s *Store) emptiest() *dataDir {
 	defer s.mu.RUnlock()
 	n := map[string]int{}
 	for _, l := range s.mu.logs {
-		n[path.Dir(l.dir)]++
+		n[path.Dir(l.Dir())]++
 	}
 	return slices.MinFunc(s.dirs, func(a, b *dataDir) int { return n[a.path] - n[b.path] })
 }
@@ -377,7 +377,7 @@ func (s *Store) Delete(tp protocol.TopicPartition) error {
 	switch {
 	case ok:
 		l.shut()
-		dir, delay = l.dir, l.Config().DeleteDelay
+		dir, delay = l.Dir(), l.Config().DeleteDelay
 	case failed != nil:
 		dir = failed.Dir
 	default:
