@@ -10,7 +10,8 @@ type Op struct {
 }
 
 // WithFaults is fsys, where f is asked before each call; an error of f is the call's error, and the call is not made. A
-// WriteAt that fails so writes the first half of its bytes, as a full disk would.
+// WriteAt that fails so writes the first half of its bytes, as a full disk would. A Sync that fails so on a Mem drops what
+// it should have kept: a later Sync succeeds without it, as on Linux.
 func WithFaults(fsys FS, f func(op Op) error) FS { return &faultFS{fs: fsys, ask: f} }
 
 type faultFS struct {
@@ -137,6 +138,9 @@ func (h *faultFile) Truncate(size int64) error {
 
 func (h *faultFile) Sync() error {
 	if err := h.x.ask(Op{Kind: "Sync", Name: h.name}); err != nil {
+		if m, ok := h.f.(*memHandle); ok {
+			m.failSync()
+		}
 		return err
 	}
 	return h.f.Sync()

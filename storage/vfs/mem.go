@@ -4,15 +4,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 )
-
-// sectorBytes is the unit in which a crash keeps or loses what was written and not synced.
-const sectorBytes = 512
 
 // Mem is a file system in memory. It knows what has been synced, so that CrashClone can show what a machine might find
 // after losing its power.
@@ -20,11 +16,13 @@ type Mem struct {
 	mu    sync.Mutex
 	root  *memDir
 	locks map[string]bool
+	early writeback
 }
 
 type memDir struct {
 	names  map[string]memNode // as the process sees it
-	synced map[string]memNode // as of the last SyncDir
+	synced map[string]memNode // as of the last SyncDir, or kept earlier
+	named  bool               // has been in some folder's synced
 }
 
 type memNode struct { // one of the two
@@ -35,8 +33,11 @@ type memNode struct { // one of the two
 type memFile struct {
 	fs     *Mem
 	data   []byte // as the process sees it
-	synced []byte // as of the last Sync
-	dirty  bool   // data may differ from synced
+	synced []byte // what the disk surely has: as of the last Sync, or kept earlier
+	shared bool   // data and synced are the same bytes in memory; to be parted before either changes
+	differ bool   // data and synced may differ
+	dirty  []bool // by sector: what the next Sync has to bring into synced
+	named  bool   // has been in some folder's synced
 }
 
 // NewMem is an empty file system.
@@ -86,7 +87,8 @@ func (m *Mem) Create(name string) (File, error) {
 		n = memNode{file: &memFile{fs: m}}
 		d.names[base] = n
 	}
-	n.file.data, n.file.dirty = nil, true
+	n.file.cut(0)
+	m.early.name(d, base)
 	return &memHandle{memFile: n.file}, nil
 }
 
@@ -159,7 +161,7 @@ func (m *Mem) MkdirAll(dir string) error {
 		if !ok {
 			n = memNode{dir: newMemDir()}
 			d.names[part] = n
-			d.synced[part] = n
+			d.keepName(part)
 		}
 		d = n.dir
 	}
@@ -178,6 +180,7 @@ func (m *Mem) Mkdir(dir string) error {
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist}
 	}
 	d.names[base] = memNode{dir: newMemDir()}
+	m.early.name(d, base)
 	return nil
 }
 
@@ -199,6 +202,7 @@ func (m *Mem) Rename(from, to string) error {
 	}
 	delete(fd.names, fb)
 	td.names[tb] = n
+	m.early.renamed(fd, fb, td, tb)
 	return nil
 }
 
@@ -218,6 +222,7 @@ func (m *Mem) Remove(name string) error {
 		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrInvalid}
 	}
 	delete(d.names, base)
+	m.early.name(d, base)
 	return nil
 }
 
@@ -230,8 +235,8 @@ func (m *Mem) SyncDir(dir string) error {
 		return err
 	}
 	clear(d.synced)
-	for name, n := range d.names {
-		d.synced[name] = n
+	for name := range d.names {
+		d.keepName(name)
 	}
 	return nil
 }
@@ -251,11 +256,11 @@ func (m *Mem) SyncAll(dir string) error {
 func (d *memDir) syncAll() {
 	clear(d.synced)
 	for name, n := range d.names {
-		d.synced[name] = n
+		d.keepName(name)
 		if n.dir != nil {
 			n.dir.syncAll()
 		} else {
-			n.file.synced, n.file.dirty = slices.Clone(n.file.data), false
+			n.file.keep()
 		}
 	}
 }
@@ -324,11 +329,8 @@ func (h *memHandle) WriteAt(p []byte, off int64) (int, error) {
 	if err := h.check(); err != nil {
 		return 0, err
 	}
-	if end := off + int64(len(p)); end > int64(len(h.data)) {
-		h.data = append(h.data, make([]byte, end-int64(len(h.data)))...)
-	}
-	copy(h.data[off:], p)
-	h.dirty = true
+	h.write(p, int(off))
+	h.fs.early.file(h.memFile)
 	return len(p), nil
 }
 
@@ -348,11 +350,11 @@ func (h *memHandle) Truncate(size int64) error {
 		return fs.ErrInvalid
 	}
 	if size <= int64(len(h.data)) {
-		h.data = h.data[:size:size]
+		h.cut(int(size))
 	} else {
-		h.data = append(h.data, make([]byte, size-int64(len(h.data)))...)
+		h.grow(int(size))
 	}
-	h.dirty = true
+	h.fs.early.file(h.memFile)
 	return nil
 }
 
@@ -362,8 +364,16 @@ func (h *memHandle) Sync() error {
 	if err := h.check(); err != nil {
 		return err
 	}
-	h.synced, h.dirty = slices.Clone(h.data), false
+	h.keep()
 	return nil
+}
+
+// failSync is what a kernel does when a sync fails: what was to be written is forgotten to be dirty. Readers go on to
+// see it, but no later sync brings it to the disk.
+func (h *memHandle) failSync() {
+	h.fs.mu.Lock()
+	defer h.fs.mu.Unlock()
+	clear(h.dirty)
 }
 
 func (h *memHandle) Close() error {
@@ -374,92 +384,6 @@ func (h *memHandle) Close() error {
 	}
 	h.closed = true
 	return nil
-}
-
-// CrashClone is the disk that a machine might find when it lost its power now. Whatever was synced is there. Of the
-// rest, every sector and every change of a name is there with keepUnsyncedPercent in a hundred, each for itself; a file
-// whose size changed may have any size between, with zeros where nothing arrived. Nobody holds a lock on it.
-func (m *Mem) CrashClone(rng *rand.Rand, keepUnsyncedPercent int) *Mem {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c := &crash{rng: rng, keep: keepUnsyncedPercent, to: NewMem(), files: map[*memFile]*memFile{}}
-	c.to.root = c.dir(m.root)
-	return c.to
-}
-
-type crash struct {
-	rng   *rand.Rand
-	keep  int
-	to    *Mem
-	files map[*memFile]*memFile // a file that has two names after the crash is still one file
-}
-
-func (c *crash) kept() bool { return c.rng.IntN(100) < c.keep }
-
-func (c *crash) dir(d *memDir) *memDir {
-	all := map[string]bool{}
-	for name := range d.names {
-		all[name] = true
-	}
-	for name := range d.synced {
-		all[name] = true
-	}
-	sorted := make([]string, 0, len(all))
-	for name := range all {
-		sorted = append(sorted, name)
-	}
-	slices.Sort(sorted)
-	out := newMemDir()
-	for _, name := range sorted {
-		now, isNow := d.names[name]
-		was, wasThere := d.synced[name]
-		if now != was && !c.kept() {
-			now, isNow = was, wasThere
-		}
-		if !isNow {
-			continue
-		}
-		n := memNode{}
-		if now.dir != nil {
-			n.dir = c.dir(now.dir)
-		} else {
-			n.file = c.file(now.file)
-		}
-		out.names[name], out.synced[name] = n, n
-	}
-	return out
-}
-
-func (c *crash) file(f *memFile) *memFile {
-	if done, ok := c.files[f]; ok {
-		return done
-	}
-	data := f.data
-	if f.dirty {
-		data = c.tear(f)
-	}
-	g := &memFile{fs: c.to, data: slices.Clone(data), synced: slices.Clone(data)}
-	c.files[f] = g
-	return g
-}
-
-func (c *crash) tear(f *memFile) []byte {
-	size := len(f.data)
-	if !c.kept() {
-		lo, hi := min(len(f.synced), size), max(len(f.synced), size)
-		size = []int{lo, hi, lo + c.rng.IntN(hi-lo+1)}[c.rng.IntN(3)]
-	}
-	out := make([]byte, size)
-	for at := 0; at < size; at += sectorBytes {
-		from := f.synced
-		if c.kept() {
-			from = f.data
-		}
-		if at < len(from) {
-			copy(out[at:min(at+sectorBytes, size)], from[at:])
-		}
-	}
-	return out
 }
 
 // String lists the files, for the messages of tests.
