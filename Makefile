@@ -1,5 +1,5 @@
 # What CI runs is `bash test.sh`; the rest are shortcuts for daily work.
-.PHONY: build test unit fuzz-short lint compat compat-baseline bench bench-quick
+.PHONY: build test unit fuzz-short lint compat compat-baseline bench bench-quick bench-storage
 
 build: ## one static binary, bin/moldau
 	CGO_ENABLED=0 go build -trimpath -o bin/moldau ./cmd/moldau
@@ -22,6 +22,9 @@ bench: ## Go benchmarks of the hot paths
 bench-quick: build ## next to Apache Kafka 4.4.0 in one alternating run
 	bash compat-tests/setup/setup.sh kafka
 	go test -tags bench -count=1 -timeout 60m -run TestQuick -v ./bench/quick
+
+bench-storage: ## the log next to bare system calls: append, read, open, create, crash, fsync
+	go test -tags bench -count=1 -timeout 60m -run TestTable -v ./bench/storage
 
 compat: ## real clients, Apache Kafka's tools, the differential, the long scenarios
 	bash compat-tests/setup/setup.sh
