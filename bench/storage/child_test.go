@@ -22,7 +22,7 @@ const (
 )
 
 var children = map[string]func() error{
-	"open":  openInChild,
+	"open": openInChild,
 }
 
 // found is what a child measured.
