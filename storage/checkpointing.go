@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"path"
+	"slices"
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/vfs"
@@ -101,7 +102,8 @@ func (d *dataDir) replace(fsys vfs.FS, name string, o offsets) error {
 func (d *dataDir) forget(fsys vfs.FS, tp protocol.TopicPartition) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for name, o := range d.written {
+	for _, name := range slices.Sorted(maps.Keys(d.written)) {
+		o := d.written[name]
 		if _, ok := o[tp]; !ok {
 			continue
 		}

@@ -49,7 +49,7 @@ const syncEachMax = 64
 // closeLogs says which folders hold logs that could not be closed.
 func (s *Store) closeLogs() (errs []error, torn map[string]bool) {
 	var changed, others []*Log
-	for _, l := range s.logs() {
+	for _, l := range s.All() {
 		if l.Failure() == nil && l.changedSinceOpened() {
 			changed = append(changed, l)
 		} else {
@@ -71,12 +71,12 @@ func (s *Store) closeLogs() (errs []error, torn map[string]bool) {
 			}
 		}
 	}
-	forEach(others, closing((*Log).close))
+	forEach(s.o.CloseThreads, others, closing((*Log).close))
 	if len(changed) <= syncEachMax {
-		forEach(changed, closing((*Log).close))
+		forEach(s.o.CloseThreads, changed, closing((*Log).close))
 		return errs, torn
 	}
-	forEach(changed, closing((*Log).closeUnsynced))
+	forEach(s.o.CloseThreads, changed, closing((*Log).closeUnsynced))
 	for _, d := range s.dirs {
 		if err := s.fs.SyncAll(d.path); err != nil {
 			failed(d.path, fmt.Errorf("sync %s: %w", d.path, err))
@@ -93,10 +93,10 @@ func (s *Store) closeLogs() (errs []error, torn map[string]bool) {
 }
 
 // forEach calls do for several logs at a time.
-func forEach(logs []*Log, do func(l *Log)) {
+func forEach(threads int, logs []*Log, do func(l *Log)) {
 	var wg sync.WaitGroup
 	next := make(chan *Log)
-	for range min(closeThreads, len(logs)) {
+	for range min(threads, len(logs)) {
 		wg.Go(func() {
 			for l := range next {
 				do(l)

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,8 +34,8 @@ func (s *Store) flushPending() {
 	todo := f.todo
 	f.init()
 	f.mu.Unlock()
-	for l, upTo := range todo {
-		if err := l.flush(upTo); err != nil && !errors.Is(err, ErrClosed) {
+	for _, l := range slices.SortedFunc(maps.Keys(todo), byPartition) {
+		if err := l.flush(todo[l]); err != nil && !errors.Is(err, ErrClosed) {
 			s.logger.Error("flush", "topic", l.tp.Topic, "partition", l.tp.Partition, "err", err)
 		}
 	}

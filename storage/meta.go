@@ -101,7 +101,8 @@ func (m Meta) encode() []byte {
 }
 
 // checkMeta takes the folder's description, or writes one; a folder of another cluster or node is refused.
-func checkMeta(fsys vfs.FS, dir, clusterID string, nodeID int32) (Meta, error) {
+func checkMeta(fsys vfs.FS, dir string, o Options) (Meta, error) {
+	clusterID, nodeID := o.ClusterID, o.NodeID
 	m, found, err := ReadMeta(fsys, dir)
 	if err != nil {
 		return m, err
@@ -128,7 +129,7 @@ func checkMeta(fsys vfs.FS, dir, clusterID string, nodeID int32) (Meta, error) {
 	}
 	m.ClusterID, m.NodeID = clusterID, nodeID
 	if m.DirectoryID == "" {
-		m.DirectoryID = NewID()
+		m.DirectoryID = o.NewID()
 	}
 	return m, vfs.WriteFile(fsys, name, m.encode())
 }

@@ -43,6 +43,10 @@ type Options struct {
 	Logger *slog.Logger // default: slog.Default
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+	// NewID makes ids and unique parts of names. Default NewID. A simulation gives both, and one closing thread, so that
+	// the same seed makes the same calls to the file system.
+	NewID        func() string
+	CloseThreads int // how many logs are closed at a time; default 16
 }
 
 func (o Options) withDefaults() Options {
@@ -70,6 +74,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.NewID == nil {
+		o.NewID = NewID
+	}
+	if o.CloseThreads <= 0 {
+		o.CloseThreads = closeThreads
 	}
 	return o
 }
@@ -182,7 +192,7 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 			_ = lock.Close()
 		}
 	}()
-	if d.meta, err = checkMeta(s.fs, dir, s.o.ClusterID, s.o.NodeID); err != nil {
+	if d.meta, err = checkMeta(s.fs, dir, s.o); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{recoveryPointFile, logStartFile, highWatermarkFile} {
@@ -240,9 +250,11 @@ func (s *Store) logs() []*Log {
 // All is every log, by name.
 func (s *Store) All() []*Log {
 	logs := s.logs()
-	slices.SortFunc(logs, func(a, b *Log) int { return comparePartitions(a.tp, b.tp) })
+	slices.SortFunc(logs, byPartition)
 	return logs
 }
+
+func byPartition(a, b *Log) int { return comparePartitions(a.tp, b.tp) }
 
 // Dirs are the data folders.
 func (s *Store) Dirs() []Dir {
@@ -383,7 +395,7 @@ func (s *Store) Delete(tp protocol.TopicPartition) error {
 	default:
 		return nil
 	}
-	gone := path.Join(path.Dir(dir), deletedDir(tp))
+	gone := path.Join(path.Dir(dir), deletedDir(tp, s.o.NewID()))
 	if err := s.fs.Rename(dir, gone); err != nil {
 		return fmt.Errorf("delete %v: %w: %w", tp, protocol.KafkaStorageError, err)
 	}
@@ -398,8 +410,8 @@ const deletedDirSuffix = "-delete"
 
 // deletedDir is Kafka's name for the folder of a deleted partition: topic-partition.random-delete, in at most 255
 // bytes.
-func deletedDir(tp protocol.TopicPartition) string {
-	suffix := fmt.Sprintf("-%d.%x%s", tp.Partition, NewID()[:16], deletedDirSuffix)
+func deletedDir(tp protocol.TopicPartition, id string) string {
+	suffix := fmt.Sprintf("-%d.%x%s", tp.Partition, id[:16], deletedDirSuffix)
 	return tp.Topic[:min(len(tp.Topic), 255-len(suffix))] + suffix
 }
 
