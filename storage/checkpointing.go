@@ -118,9 +118,26 @@ func (d *dataDir) forget(fsys vfs.FS, tp protocol.TopicPartition) error {
 
 // keepStart implements keeper.
 func (s *Store) keepStart(l *Log) error {
+	if d := s.folderOf(l); d != nil {
+		return s.keepStarts(d, l)
+	}
+	return nil
+}
+
+// keepRecoveryPoint implements keeper.
+func (s *Store) keepRecoveryPoint(l *Log) error {
+	d := s.folderOf(l)
+	if d == nil {
+		return nil
+	}
+	return d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) })
+}
+
+// folderOf is the data folder that a log is in.
+func (s *Store) folderOf(l *Log) *dataDir {
 	for _, d := range s.dirs {
 		if d.path == path.Dir(l.Dir()) {
-			return s.keepStarts(d, l)
+			return d
 		}
 	}
 	return nil

@@ -161,8 +161,10 @@ func (h *history) step() {
 		to := h.m.start + protocol.Offset(h.rng.Int64N(int64(h.m.end()-h.m.start)+1))
 		h.m.start = to
 		err = h.l.Advance(to)
-	case p < 97:
+	case p < 96:
 		h.s.removeDue(h.rng.IntN(2) == 0)
+	case p < 98:
+		err = h.truncate()
 	default:
 		if err = h.s.Close(); err == nil {
 			h.m.synced = h.l.Bounds().Synced

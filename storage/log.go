@@ -60,6 +60,8 @@ type keeper interface {
 	flushSoon(l *Log, upTo protocol.Offset)
 	// keepStart makes the log's start durable before files below it go.
 	keepStart(l *Log) error
+	// keepRecoveryPoint makes a recovery point durable that was lowered, before what lies behind it goes.
+	keepRecoveryPoint(l *Log) error
 	// removeLater deletes files in the background, after delay.
 	removeLater(names []string, delay time.Duration)
 }

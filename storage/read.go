@@ -20,19 +20,30 @@ func (l *Log) Read(from, limit protocol.Offset, max int, minOne bool) (Slice, er
 		return Slice{}, f
 	}
 	for {
-		segs := *l.segments.Load()
-		s, err := l.readIn(segs, from, limit, int64(max), minOne)
-		if err == nil || !errors.Is(err, segment.ErrRemoved) {
-			return s, err
+		segs := l.segments.Load()
+		s, err := l.readIn(*segs, from, limit, int64(max), minOne)
+		if err == nil {
+			return s, nil
 		}
-		if !l.changed(segs) {
-			return Slice{}, ErrClosed
+		if again, err := l.lookAgain(segs, err); !again {
+			return Slice{}, err
 		}
 	}
 }
 
-// changed says whether segments have been removed since segs was the list, so that looking again helps.
-func (l *Log) changed(segs []*segment.Segment) bool { return (*l.segments.Load())[0] != segs[0] }
+// lookAgain says what to do about an error of reading in segs: where the list has changed meanwhile, segments were
+// removed or cut, and looking again helps.
+func (l *Log) lookAgain(segs *[]*segment.Segment, err error) (bool, error) {
+	switch {
+	case protocol.CodeOf(err) == protocol.OffsetOutOfRange: // that was about the bounds, not about files
+		return false, err
+	case l.segments.Load() != segs:
+		return true, nil
+	case errors.Is(err, segment.ErrRemoved):
+		return false, ErrClosed
+	}
+	return false, err
+}
 
 func (l *Log) readIn(segs []*segment.Segment, from, limit protocol.Offset, max int64, minOne bool) (Slice, error) {
 	end := segs[len(segs)-1].Next()

@@ -180,39 +180,8 @@ func (r *recovery) loadProducers() error {
 		state.SetEnd(r.next) // closed without producers
 	}
 	if state.End() < r.next {
-		return r.replay()
+		return replay(state, r.segs, r.next, r.o.now)
 	}
-	return nil
-}
-
-// replay applies the batches of trusted segments that the snapshot does not know.
-func (r *recovery) replay() error {
-	state := r.l.w.producers
-	from := state.End()
-	var buf []byte
-	for _, s := range r.segs {
-		if s.Next() <= from {
-			continue
-		}
-		var inner error
-		err := s.Heads(0, func(head batch.Batch, p segment.Place) bool {
-			if head.LastOffset() < from || head.ProducerID() < 0 {
-				return true
-			}
-			b, err := s.ReadBatch(p, buf)
-			if err != nil {
-				inner = err
-				return false
-			}
-			buf = b
-			state.Apply(b, r.o.now)
-			return true
-		})
-		if err := errors.Join(err, inner); err != nil {
-			return err
-		}
-	}
-	state.SetEnd(r.next)
 	return nil
 }
 

@@ -46,13 +46,13 @@ func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) {
 func (l *Log) byTime(look func([]*segment.Segment, protocol.Offset) (TimestampOffset, bool, error)) (
 	TimestampOffset, bool, error) {
 	for {
-		segs := *l.segments.Load()
-		found, ok, err := look(segs, protocol.Offset(l.start.Load()))
-		if err == nil || !errors.Is(err, segment.ErrRemoved) {
-			return found, ok, err
+		segs := l.segments.Load()
+		found, ok, err := look(*segs, protocol.Offset(l.start.Load()))
+		if err == nil {
+			return found, ok, nil
 		}
-		if !l.changed(segs) {
-			return TimestampOffset{}, false, ErrClosed
+		if again, err := l.lookAgain(segs, err); !again {
+			return TimestampOffset{}, false, err
 		}
 	}
 }

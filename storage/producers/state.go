@@ -269,6 +269,15 @@ func (s *State) Expire(now time.Time, idle time.Duration) int {
 	return n
 }
 
+// TakeUse takes from another state of the same log when producers were used last.
+func (s *State) TakeUse(from *State) {
+	for id, e := range s.byID {
+		if f := from.byID[id]; f != nil {
+			e.lastUse = max(e.lastUse, f.lastUse)
+		}
+	}
+}
+
 // Active is what DescribeProducers says of one producer.
 type Active struct {
 	ID               int64

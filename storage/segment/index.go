@@ -146,13 +146,18 @@ func (x *index) reset() error {
 	return nil
 }
 
+// forget keeps at most n of the entries in the file, and none in memory. The file stays as it is.
+func (x *index) forget(n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.kept, x.tail = min(x.kept, n), nil
+}
+
 // trim cuts the file to whole entries and at most n of them.
 func (x *index) trim(n int) error {
+	x.forget(n)
 	x.mu.Lock()
-	made := x.made
-	x.kept = min(x.kept, n)
-	size := int64(x.kept) * int64(x.entryBytes)
-	x.tail = nil
+	made, size := x.made, int64(x.kept)*int64(x.entryBytes)
 	x.mu.Unlock()
 	if !made {
 		return nil
