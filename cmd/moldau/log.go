@@ -15,6 +15,6 @@ func newLog(w world) *cobra.Command {
 }
 
 // logCommands are the commands below `moldau log`, each in a file of its own.
-func logCommands(world) []*cobra.Command {
-	return []*cobra.Command{}
+func logCommands(w world) []*cobra.Command {
+	return []*cobra.Command{newLogDump(w)}
 }

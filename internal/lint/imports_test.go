@@ -14,6 +14,7 @@ var directions = []struct {
 }{
 	{"protocol", nil},
 	{"protocol/compress", []string{"protocol"}},
+	{"protocol/fields", nil},
 	{"protocol/batch", []string{"protocol", "protocol/compress", "internal/invariant"}},
 
 	{"storage/vfs", nil},

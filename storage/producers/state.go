@@ -283,6 +283,7 @@ type Active struct {
 	ID               int64
 	Epoch            int16
 	LastSequence     int32           // -1 when no batch is remembered
+	LastOffset       protocol.Offset // of that batch; -1 when there is none
 	LastTimestamp    int64           // milliseconds
 	CoordinatorEpoch int32           // -1 when no marker came
 	TxnFirst         protocol.Offset // of the open transaction; -1 when there is none
@@ -292,10 +293,15 @@ type Active struct {
 func (s *State) Active() []Active {
 	out := make([]Active, 0, len(s.byID))
 	for _, e := range s.sorted() {
+		last := protocol.Offset(-1)
+		if e.filled > 0 {
+			last = e.at(0).last
+		}
 		out = append(out, Active{
 			ID:               e.id,
 			Epoch:            e.epoch,
 			LastSequence:     e.lastSeq(),
+			LastOffset:       last,
 			LastTimestamp:    e.lastTimestamp,
 			CoordinatorEpoch: e.coordinatorEpoch,
 			TxnFirst:         e.txnFirst,
