@@ -112,7 +112,7 @@ func (c *crash) file(f *memFile) *memFile {
 	} else {
 		data = slices.Clone(f.data)
 	}
-	g := &memFile{fs: c.to, data: data, synced: data, shared: true}
+	g := &memFile{fs: c.to, wrote: f.wrote, data: data, synced: data, shared: true}
 	c.files[f] = g
 	return g
 }
@@ -168,7 +168,7 @@ func (k *kill) node(n memNode) memNode {
 	if !ok {
 		f := n.file
 		g = &memFile{fs: k.to, data: slices.Clone(f.data), shared: f.shared, differ: f.differ, named: f.named,
-			dirty: slices.Clone(f.dirty)}
+			dirty: slices.Clone(f.dirty), wrote: f.wrote}
 		g.synced = g.data
 		if !f.shared {
 			g.synced = slices.Clone(f.synced)

@@ -105,6 +105,13 @@ func (x *faultFS) Lock(name string) (io.Closer, error) {
 	return x.fs.Lock(name)
 }
 
+func (x *faultFS) Space(dir string) (Space, error) {
+	if err := x.ask(Op{Kind: "Space", Name: dir}); err != nil {
+		return Space{}, err
+	}
+	return x.fs.Space(dir)
+}
+
 type faultFile struct {
 	x    *faultFS
 	name string

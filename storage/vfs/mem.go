@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Mem is a file system in memory. It knows what has been synced, so that CrashClone can show what a machine might find
@@ -17,6 +18,7 @@ type Mem struct {
 	root  *memDir
 	locks map[string]bool
 	early writeback
+	disk  volume
 }
 
 type memDir struct {
@@ -38,6 +40,7 @@ type memFile struct {
 	differ bool   // data and synced may differ
 	dirty  []bool // by sector: what the next Sync has to bring into synced
 	named  bool   // has been in some folder's synced
+	wrote  time.Time
 }
 
 // NewMem is an empty file system.
@@ -88,6 +91,7 @@ func (m *Mem) Create(name string) (File, error) {
 		d.names[base] = n
 	}
 	n.file.cut(0)
+	n.file.wrote = m.disk.now()
 	m.early.name(d, base)
 	return &memHandle{memFile: n.file}, nil
 }
@@ -127,7 +131,7 @@ func (n memNode) entry(name string) Entry {
 	if n.dir != nil {
 		return Entry{Name: name, Dir: true}
 	}
-	return Entry{Name: name, Size: int64(len(n.file.data))}
+	return Entry{Name: name, Size: int64(len(n.file.data)), ModTime: n.file.wrote}
 }
 
 // Stat implements FS.
@@ -329,9 +333,11 @@ func (h *memHandle) WriteAt(p []byte, off int64) (int, error) {
 	if err := h.check(); err != nil {
 		return 0, err
 	}
-	h.write(p, int(off))
+	n, err := h.fs.room(h.memFile, off, len(p))
+	h.write(p[:n], int(off))
+	h.wrote = h.fs.disk.now()
 	h.fs.early.file(h.memFile)
-	return len(p), nil
+	return n, err
 }
 
 func (h *memHandle) Size() (int64, error) {
@@ -352,8 +358,9 @@ func (h *memHandle) Truncate(size int64) error {
 	if size <= int64(len(h.data)) {
 		h.cut(int(size))
 	} else {
-		h.grow(int(size))
+		h.grow(int(size)) // a hole, which takes no space
 	}
+	h.wrote = h.fs.disk.now()
 	h.fs.early.file(h.memFile)
 	return nil
 }

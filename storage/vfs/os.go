@@ -80,7 +80,7 @@ func (osFS) List(dir string) ([]Entry, error) {
 			if err != nil {
 				return nil, err
 			}
-			e.Size = info.Size()
+			e.Size, e.ModTime = info.Size(), info.ModTime()
 		}
 		entries = append(entries, e)
 	}
@@ -94,7 +94,7 @@ func (osFS) Stat(name string) (Entry, error) {
 	}
 	e := Entry{Name: info.Name(), Dir: info.IsDir()}
 	if !e.Dir {
-		e.Size = info.Size()
+		e.Size, e.ModTime = info.Size(), info.ModTime()
 	}
 	return e, nil
 }
@@ -143,6 +143,25 @@ func (osFS) SyncAll(dir string) error {
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}
+	}
+}
+
+// Space is statfs(2).
+func (osFS) Space(dir string) (Space, error) {
+	var st unix.Statfs_t
+	for {
+		err := unix.Statfs(dir, &st)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return Space{}, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+		}
+		block := st.Bsize
+		if st.Frsize > 0 {
+			block = st.Frsize
+		}
+		return Space{Total: int64(st.Blocks) * block, Free: int64(st.Bavail) * block}, nil
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"time"
 )
 
 // FS is a tree of files. Names use forward slashes.
@@ -39,6 +40,14 @@ type FS interface {
 	// Lock takes the file's exclusive lock, and keeps it until the closer is closed or the process ends. When somebody
 	// else holds it the error is a *LockedError.
 	Lock(name string) (io.Closer, error)
+	// Space is how large the file system is that dir lies in, and how much of it is free.
+	Space(dir string) (Space, error)
+}
+
+// Space is a file system's size, in bytes.
+type Space struct {
+	Total int64
+	Free  int64 // for a process without special rights
 }
 
 // File is one open file.
@@ -57,6 +66,8 @@ type Entry struct {
 	Name string
 	Dir  bool
 	Size int64 // bytes; 0 for a directory
+	// ModTime is when the file was written last; the zero time for a directory.
+	ModTime time.Time
 }
 
 // LockedError says that another process holds a lock.
