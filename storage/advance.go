@@ -1,12 +1,15 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
+	"syscall"
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/segment"
+	"moldau.io/moldau/storage/vfs"
 )
 
 // Advance raises the log's start, which may lie inside of a batch: DeleteRecords. Segments that lie wholly below it are
@@ -26,12 +29,20 @@ func (l *Log) Advance(start protocol.Offset) error {
 	if int64(start) <= l.start.Load() {
 		return nil
 	}
+	l.raiseStart(start)
+	return l.removeBelow(start)
+}
+
+// raiseStart changes what readers see; no file. l.mu is held.
+func (l *Log) raiseStart(start protocol.Offset) {
+	if int64(start) <= l.start.Load() {
+		return
+	}
 	l.start.Store(int64(start))
 	if h, changed := l.epochs.Load().TruncateStart(start); changed {
 		l.epochs.Store(&h)
 		l.w.epochsDirty = true
 	}
-	return l.removeBelow(start)
 }
 
 // removeBelow removes segments that end at start or before it. The new start is made durable first: were the files to
@@ -45,7 +56,9 @@ func (l *Log) removeBelow(start protocol.Offset) error {
 	if n == 0 {
 		return nil
 	}
-	if err := l.keeper.keepStart(l); err != nil {
+	err := l.keeper.keepStart(l)
+	full := errors.Is(err, syscall.ENOSPC)
+	if err != nil && !full {
 		return l.storageError("keep the start", err)
 	}
 	if err := l.keepNames(); err != nil { // for the segments that stay, of which the first one now begins the log
@@ -54,7 +67,27 @@ func (l *Log) removeBelow(start protocol.Offset) error {
 	gone := segs[:n]
 	rest := slices.Clone(segs[n:])
 	l.segments.Store(&rest)
+	if full {
+		return l.removeInOrder(gone)
+	}
 	return l.discard(gone)
+}
+
+// removeInOrder is for a disk that is too full to keep the start: the files go at once, and the oldest first, durably one
+// after another, so that whatever a crash brings back has no hole.
+func (l *Log) removeInOrder(gone []*segment.Segment) error {
+	fsys := l.files.FS()
+	var errs []error
+	for _, s := range gone {
+		s.Drop()
+		for _, name := range append(s.Names(), path.Join(l.Dir(), segment.FileName(s.Base(), segment.SnapshotSuffix))) {
+			errs = append(errs, vfs.RemoveIfThere(fsys, name))
+		}
+		if err := errors.Join(append(errs, fsys.SyncDir(l.Dir()))...); err != nil {
+			return l.storageError("delete segments", err)
+		}
+	}
+	return nil
 }
 
 // discard renames the files of segments that are no longer in the list, so that nobody takes them for the log's, and
@@ -62,18 +95,20 @@ func (l *Log) removeBelow(start protocol.Offset) error {
 func (l *Log) discard(segs []*segment.Segment) error {
 	fsys := l.files.FS()
 	var names []string
+	var errs []error
 	for _, s := range segs {
 		s.Drop()
 		for _, name := range append(s.Names(), path.Join(l.Dir(), segment.FileName(s.Base(), segment.SnapshotSuffix))) {
 			if _, err := fsys.Stat(name); err != nil {
 				continue
 			}
-			if err := fsys.Rename(name, name+segment.DeletedSuffix); err != nil {
-				return fmt.Errorf("rename %s: %w", name, err)
+			if err := fsys.Rename(name, name+segment.DeletedSuffix); err == nil {
+				names = append(names, name+segment.DeletedSuffix)
+			} else if rerr := vfs.RemoveIfThere(fsys, name); rerr != nil { // the next opening finds it below the start
+				errs = append(errs, fmt.Errorf("delete %s: %w, %w", name, err, rerr))
 			}
-			names = append(names, name+segment.DeletedSuffix)
 		}
 	}
 	l.keeper.removeLater(names, l.cfg.Load().DeleteDelay)
-	return nil
+	return errors.Join(errs...)
 }

@@ -38,6 +38,7 @@ func (s *Store) chores() []chore {
 				s.logger.Warn("checkpoints cannot be written", "err", err)
 			}
 		}},
+		{name: "retention", every: func() time.Duration { return s.Tuning().RetentionInterval }, do: s.retain},
 		{name: "forget producers", every: fixed(s.o.ExpiryInterval), do: func(now time.Time) {
 			for _, l := range s.logs() {
 				l.ExpireProducers(now)

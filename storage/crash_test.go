@@ -24,8 +24,10 @@ type model struct {
 	batches []modelBatch
 	start   protocol.Offset // the highest that Advance was called with
 	synced  protocol.Offset // the log said that so much is durable
-	seqs    map[int64]int32
-	epoch   protocol.Epoch
+	// keptStart is a start that is durable: no record below it may be back. 0 for none.
+	keptStart protocol.Offset
+	seqs      map[int64]int32
+	epoch     protocol.Epoch
 }
 
 type modelBatch struct {
@@ -185,6 +187,9 @@ func (h *history) check(l *Log, m *model, exact bool) {
 	b := l.Bounds()
 	if b.End < m.synced || b.End > m.end() && b.End > m.start || b.Start > m.start && b.Start > b.End {
 		t.Fatalf("bounds %+v; synced %d, end %d, start %d", b, m.synced, m.end(), m.start)
+	}
+	if b.Start < m.keptStart {
+		t.Fatalf("bounds %+v; the start %d was durable", b, m.keptStart)
 	}
 	if exact && (b.End != m.end() || b.Start != m.start) {
 		t.Fatalf("bounds %+v, want %d..%d", b, m.start, m.end())

@@ -75,7 +75,7 @@ const (
 type Bounds struct {
 	Start protocol.Offset // the first offset that may be read
 	End   protocol.Offset // the offset that the next record gets
-	// LastStable is the first offset of the oldest open transaction, or End. A reader of committed records reads to the
+	// LastStable is the first offset of the oldest open transaction that is still there, or End. A reader of committed records reads to the
 	// smaller of it and the high watermark.
 	LastStable protocol.Offset
 	Synced     protocol.Offset // everything before it survives a crash of the machine
@@ -91,7 +91,7 @@ func (l *Log) Bounds() Bounds {
 	}
 	b.LastStable = b.End
 	if unstable != noUnstable {
-		b.LastStable = protocol.Offset(unstable)
+		b.LastStable = max(protocol.Offset(unstable), b.Start) // its beginning may have been deleted
 	}
 	return b
 }

@@ -94,7 +94,8 @@ type Store struct {
 
 	tuning     atomic.Pointer[Tuning]
 	background background
-	lowered    []*Log // while logs are opened; under mu
+	deleted    [reasons]atomic.Int64 // segments
+	lowered    []*Log                // while logs are opened; under mu
 
 	changes sync.Mutex // one Create or Delete at a time; taken before every other lock
 

@@ -70,6 +70,9 @@ func Create(d *Descriptors, dir string, base protocol.Offset) (*Segment, error) 
 // Base is the offset that names the segment: no record in it has a lower one.
 func (s *Segment) Base() protocol.Offset { return s.base }
 
+// Name is the name of the log file.
+func (s *Segment) Name() string { return s.log.name() }
+
 // Published is what readers may see: so many bytes, and the offset after the last record in them.
 func (s *Segment) Published() (size int64, next protocol.Offset) {
 	for {
