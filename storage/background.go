@@ -27,7 +27,7 @@ type chore struct {
 // chores is every kind of background work.
 func (s *Store) chores() []chore {
 	fixed := func(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
-	return []chore{
+	all := []chore{
 		{name: "flush", every: fixed(time.Second), wake: s.background.wake, do: func(now time.Time) {
 			s.flushPending()
 			s.flushByTime(now)
@@ -45,6 +45,11 @@ func (s *Store) chores() []chore {
 			}
 		}},
 	}
+	for _, d := range s.dirs {
+		all = append(all, chore{name: "move logs to " + d.path, every: fixed(time.Hour), wake: s.moves.wake[d],
+			do: func(time.Time) { s.moveQueued(d) }})
+	}
+	return all
 }
 
 func (b *background) init() {

@@ -83,6 +83,10 @@ func (d *dataDir) write(fsys vfs.FS, name string, content func() offsets) error 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	o := content()
+	if o == nil {
+		o = offsets{}
+	}
+	maps.Copy(o, d.arriving[name])
 	if maps.Equal(o, d.written[name]) {
 		return nil
 	}

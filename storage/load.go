@@ -27,7 +27,7 @@ type found struct {
 
 // load opens every log, several at a time.
 func (s *Store) load() error {
-	todo, err := s.findLogs()
+	todo, futures, err := s.findLogs()
 	if err != nil {
 		return err
 	}
@@ -67,6 +67,7 @@ func (s *Store) load() error {
 	if err := s.keepLowered(); err != nil {
 		return err
 	}
+	s.resumeMoves(futures)
 	if len(todo) > 0 {
 		s.logger.Info("logs are open", "logs", len(s.mu.logs), "offline", len(s.mu.failed),
 			"ms", s.o.Now().Sub(began).Milliseconds())
@@ -92,14 +93,14 @@ func (s *Store) keepLowered() error {
 	return nil
 }
 
-// findLogs lists the partitions' folders. One partition in two folders is refused: nobody can say which one is right.
-func (s *Store) findLogs() ([]found, error) {
-	var todo []found
-	seen := map[protocol.TopicPartition]string{}
+// findLogs lists the partitions' folders, and those of moves. One partition in two folders is refused, unless a move was
+// interrupted: nobody can say which one is right.
+func (s *Store) findLogs() (todo []found, futures []future, err error) {
+	seen := map[protocol.TopicPartition]int{} // at which index of todo
 	for _, d := range s.dirs {
 		entries, err := s.fs.List(d.path)
 		if err != nil {
-			return nil, &UnusableError{Path: d.path, What: "cannot be listed", Do: "Check the disk.", Err: err}
+			return nil, nil, &UnusableError{Path: d.path, What: "cannot be listed", Do: "Check the disk.", Err: err}
 		}
 		for _, e := range entries {
 			full := path.Join(d.path, e.Name)
@@ -107,22 +108,36 @@ func (s *Store) findLogs() ([]found, error) {
 				s.background.removal.add(true, s.o.Now(), full)
 				continue
 			}
+			if tp, ok := parseFutureDir(e.Name); ok && e.Dir {
+				futures = append(futures, future{d: d, tp: tp, path: full})
+				continue
+			}
 			tp, ok := parseDir(e.Name)
 			if !e.Dir || !ok || tp.Topic == clusterMetadata {
 				continue
 			}
-			if other, twice := seen[tp]; twice {
-				return nil, &UnusableError{
+			f := found{d: d, tp: tp, path: full}
+			at, twice := seen[tp]
+			if !twice {
+				seen[tp] = len(todo)
+				todo = append(todo, f)
+				continue
+			}
+			winner, err := s.settle(todo[at], f)
+			if err != nil {
+				return nil, nil, &UnusableError{Path: full, What: "cannot be compared", Do: "Check the disk.", Err: err}
+			}
+			if winner == nil {
+				return nil, nil, &UnusableError{
 					Path: full,
-					What: "is a second log of the partition that is also in " + other,
+					What: "is a second log of the partition that is also in " + todo[at].path,
 					Do:   "Move one of the two folders away: the one with the older or smaller files.",
 				}
 			}
-			seen[tp] = full
-			todo = append(todo, found{d: d, tp: tp, path: full})
+			todo[at] = *winner
 		}
 	}
-	return todo, nil
+	return todo, futures, nil
 }
 
 // openFound opens one log, or notes why it cannot be opened.

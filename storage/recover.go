@@ -284,7 +284,10 @@ func (r *recovery) finish() error {
 	h, changed := r.epochs.TruncateStart(start)
 	l.w.epochsDirty = l.w.epochsDirty || changed || r.done.Bytes > 0
 	l.epochs.Store(&h)
-	l.w.touched = l.w.epochsDirty || r.done.Bytes > 0
+	// A crash may have taken the snapshot of a segment's end that the recovery point lies at: then nothing was read again,
+	// and yet the state must be written when the log is closed.
+	stale := l.w.producers.Len() > 0 && l.w.snapshot != r.next
+	l.w.touched = l.w.epochsDirty || r.done.Bytes > 0 || stale
 	l.publishUnstable()
 	l.named.Store(r.o.clean || r.o.recovery > 0)
 	l.w.rollAt = r.o.now.Add(r.o.cfg.SegmentAge)

@@ -95,6 +95,7 @@ type Store struct {
 	tuning     atomic.Pointer[Tuning]
 	background background
 	deleted    [reasons]atomic.Int64 // segments
+	moves      moves
 	lowered    []*Log                // while logs are opened; under mu
 
 	changes sync.Mutex // one Create or Delete at a time; taken before every other lock
@@ -117,6 +118,8 @@ type dataDir struct {
 
 	mu      sync.Mutex // one writer of checkpoints at a time; held across their writes
 	written map[string]offsets
+	// arriving are lines, by file, of logs that are about to be moved here. They stay until the log is.
+	arriving map[string]offsets
 }
 
 // Dir describes a data folder.
@@ -160,6 +163,7 @@ func openIdle(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 		}
 		s.dirs = append(s.dirs, d)
 	}
+	s.moves.init(s.dirs)
 	if err := s.load(); err != nil {
 		s.unlock()
 		return nil, err
@@ -187,7 +191,7 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 	if err != nil {
 		return nil, &UnusableError{Path: dir, What: "cannot be locked", Do: "Check the folder's rights.", Err: err}
 	}
-	d := &dataDir{path: dir, lock: lock, written: map[string]offsets{}}
+	d := &dataDir{path: dir, lock: lock, written: map[string]offsets{}, arriving: map[string]offsets{}}
 	defer func() {
 		if err != nil {
 			_ = lock.Close()
@@ -279,15 +283,15 @@ func (s *Store) SetBrokerEpoch(e int64) {
 
 // HighWatermark is what the last Checkpoint of a former run said of a partition.
 func (s *Store) HighWatermark(tp protocol.TopicPartition) (protocol.Offset, bool) {
-	for _, d := range s.dirs {
-		d.mu.Lock()
-		hw, ok := d.written[highWatermarkFile][tp]
-		d.mu.Unlock()
-		if ok {
-			return hw, true
-		}
+	l, ok := s.Log(tp)
+	if !ok {
+		return 0, false
 	}
-	return 0, false
+	d := s.dirAt(path.Dir(l.Dir()))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	hw, ok := d.written[highWatermarkFile][tp]
+	return hw, ok
 }
 
 // Create makes a partition's log in the folder that has the fewest. Where it already exists it is returned as it is.
@@ -300,7 +304,10 @@ func (s *Store) Create(tp protocol.TopicPartition, id protocol.TopicID, cfg Conf
 	if l, err := s.present(tp, id); l != nil || err != nil {
 		return l, err
 	}
-	d := s.emptiest()
+	d := s.moves.takePreferred(tp)
+	if d == nil {
+		d = s.emptiest()
+	}
 	l, err := s.create(d, tp, id, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make the log of %v in %s: %w: %w", tp, d.path, protocol.KafkaStorageError, err)
@@ -379,6 +386,9 @@ func (s *Store) emptiest() *dataDir {
 func (s *Store) Delete(tp protocol.TopicPartition) error {
 	s.changes.Lock()
 	defer s.changes.Unlock()
+	if m := s.moves.of(tp); m != nil {
+		s.endMove(m)
+	}
 	s.mu.Lock()
 	l, ok := s.mu.logs[tp]
 	failed := s.mu.failed[tp]
