@@ -51,7 +51,7 @@ type Log struct {
 		touched     bool            // something has happened since the log was opened
 		closed      bool            // its files are let go
 		snapshot    protocol.Offset // the newest snapshot file is for here; -1 when there is none
-		cuts        int             // how often records were cut off the end
+		cuts        int             // how often records were cut off the end, for who copies the log
 	}
 }
 

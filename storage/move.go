@@ -90,7 +90,7 @@ func (s *Store) Move(tp protocol.TopicPartition, dir string) error {
 	if to == nil {
 		return protocol.Errorf(protocol.LogDirNotFound, "%s is not a data folder of this broker", dir)
 	}
-	if len(futureDir(tp)) > nameMax {
+	if len(futureDir(tp, s.o.NewID())) > nameMax {
 		return protocol.Errorf(protocol.InvalidTopicException, "the topic's name is too long for the folder of a move")
 	}
 	if m := s.moves.of(tp); m != nil {
@@ -103,7 +103,7 @@ func (s *Store) Move(tp protocol.TopicPartition, dir string) error {
 	if err != nil || l == nil || path.Dir(l.Dir()) == to.path {
 		return err
 	}
-	m := newMove(l, to, path.Join(to.path, futureDir(tp)))
+	m := newMove(l, to, path.Join(to.path, futureDir(tp, s.o.NewID())))
 	// Not synced: what a crash takes of it is a wish, which is asked for again.
 	if err := s.fs.Mkdir(m.folder); err != nil {
 		return fmt.Errorf("begin to move %v to %s: %w: %w", tp, to.path, protocol.KafkaStorageError, err)
@@ -226,7 +226,7 @@ func (s *Store) endMove(m *move) {
 		return
 	}
 	// The mover may be writing into the folder: it finds it gone under that name, and sees that the move has ended.
-	gone := path.Join(m.to.path, deletedDir(m.l.tp))
+	gone := path.Join(m.to.path, deletedDir(m.l.tp, s.o.NewID()))
 	if err := s.fs.Rename(m.folder, gone); err != nil {
 		s.logger.Warn("the folder of a move that has ended cannot be removed", "dir", m.folder, "err", err)
 		return
@@ -311,12 +311,9 @@ const nameMax = 255
 const futureDirSuffix = "-future"
 
 // futureDir is Kafka's name for the folder of a log that is being moved: topic-partition.unique-future.
-func futureDir(tp protocol.TopicPartition) string {
-	return fmt.Sprintf("%v.%s%s", tp, uniqueID(), futureDirSuffix)
+func futureDir(tp protocol.TopicPartition, id string) string {
+	return fmt.Sprintf("%v.%x%s", tp, id[:16], futureDirSuffix)
 }
-
-// uniqueID is 32 digits, as Kafka's UUIDs without dashes.
-func uniqueID() string { return fmt.Sprintf("%x", NewID()[:16]) }
 
 // parseFutureDir is the partition that such a folder is of.
 func parseFutureDir(name string) (protocol.TopicPartition, bool) {

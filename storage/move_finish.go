@@ -59,14 +59,13 @@ func (m *move) mark(s *Store, from *dataDir) error {
 // writes a checkpoint.
 func (s *Store) announce(m *move, from *dataDir) error {
 	tp, b := m.l.tp, m.l.Bounds()
-	lines := map[string]protocol.Offset{recoveryPointFile: b.Synced, highWatermarkFile: m.l.HighWatermark()}
-	if b.Start > 0 {
-		lines[logStartFile] = b.Start
+	lines := map[string]protocol.Offset{
+		recoveryPointFile: b.Synced, highWatermarkFile: m.l.HighWatermark(), logStartFile: b.Start,
 	}
 	from.mu.Lock()
 	for name, o := range from.written {
 		at, ok := o[tp]
-		if _, have := lines[name]; ok && !have && name != logStartFile {
+		if _, have := lines[name]; ok && !have {
 			lines[name] = at
 		}
 	}
@@ -79,15 +78,21 @@ func (s *Store) announce(m *move, from *dataDir) error {
 	return nil
 }
 
-// announce adds a line of a partition that is about to come.
+// announce adds the line of a partition that is about to come. A start of 0 is no line, and takes an older one away.
 func (d *dataDir) announce(fsys vfs.FS, name string, tp protocol.TopicPartition, at protocol.Offset) error {
 	d.mu.Lock()
 	if d.arriving[name] == nil {
 		d.arriving[name] = offsets{}
 	}
-	d.arriving[name][tp] = at
+	if delete(d.arriving[name], tp); at > 0 || name != logStartFile {
+		d.arriving[name][tp] = at
+	}
 	d.mu.Unlock()
-	return d.write(fsys, name, func() offsets { return maps.Clone(d.written[name]) })
+	return d.write(fsys, name, func() offsets {
+		o := maps.Clone(d.written[name])
+		delete(o, tp)
+		return o
+	})
 }
 
 // arrived forgets what was announced.
@@ -167,7 +172,7 @@ func (s *Store) rename(m *move, final string) error {
 // leave has the folder removed that a log was in. It is not the log any more; what goes wrong costs space only, until the
 // next start sees the mark.
 func (s *Store) leave(l *Log, from *dataDir, old string) {
-	gone := path.Join(from.path, deletedDir(l.tp))
+	gone := path.Join(from.path, deletedDir(l.tp, s.o.NewID()))
 	err := s.fs.Rename(old, gone)
 	if err == nil {
 		err = s.fs.SyncDir(from.path)

@@ -31,7 +31,7 @@ func (s *Store) settle(a, b found) (winner *found, err error) {
 		}
 		winner, loser = &b, a
 	}
-	gone := path.Join(loser.d.path, deletedDir(loser.tp))
+	gone := path.Join(loser.d.path, deletedDir(loser.tp, s.o.NewID()))
 	if err := s.fs.Rename(loser.path, gone); err != nil {
 		return nil, err
 	}

@@ -327,6 +327,10 @@ func (h *moveHistory) step() {
 		to := h.m.start + protocol.Offset(h.rng.Int64N(int64(h.m.end()-h.m.start)+1))
 		h.m.start = to
 		err = h.l.Advance(to)
+	case p < 59:
+		h.acked = h.m.start
+		err = h.truncate()
+		h.acked = h.m.end()
 	case p < 61:
 		h.s.removeDue(h.rng.IntN(2) == 0)
 	case p < 66:
@@ -421,7 +425,7 @@ func (h *moveHistory) reopenTwo(i int) {
 
 // TestCrashesOfMoves crashes the disk at random operations while a log moves and is written.
 func TestCrashesOfMoves(t *testing.T) {
-	seeds := 120
+	seeds := 100
 	if testing.Short() {
 		seeds = 30
 	}

@@ -55,6 +55,7 @@ func (l *Log) Truncate(to protocol.Offset) error {
 		return l.storageError("truncate the log", err)
 	}
 
+	l.w.cuts++
 	// From here on the log is shorter. Readers are told first, so that one that fails looks again; files go from the
 	// last one on, so that a crash leaves no hole.
 	kept, gone := slices.Clone(segs[:i+1]), segs[i+1:]
@@ -109,6 +110,7 @@ func (l *Log) truncateFully(start protocol.Offset) error {
 			return l.storageError("truncate the log", err)
 		}
 	}
+	l.w.cuts++
 	if err := l.removeNow(segs, -1); err != nil {
 		return l.fail(err)
 	}
