@@ -59,7 +59,7 @@ func folders(t *testing.T, fsys vfs.FS) (names []string) {
 	return names
 }
 
-func smallSegments() Config {
+func movedConfig() Config {
 	cfg := DefaultConfig()
 	cfg.SegmentBytes, cfg.IndexInterval, cfg.DeleteDelay = 600, 100, 0
 	return cfg
@@ -67,7 +67,7 @@ func smallSegments() Config {
 
 func TestAMovedLogIsTheSameLog(t *testing.T) {
 	m := vfs.NewMem()
-	s, l := moving(t, m, smallSegments())
+	s, l := moving(t, m, movedConfig())
 	for i := range 40 {
 		mustAppend(t, l, records(t, int64(1000+i), fmt.Sprintf("v%d", i), "x"))
 	}
@@ -106,7 +106,7 @@ func TestAMovedLogIsTheSameLog(t *testing.T) {
 		} else {
 			s.abandon()
 		}
-		s, l = moving(t, m, smallSegments())
+		s, l = moving(t, m, movedConfig())
 		if got := fmt.Sprint(readAll(t, l, 31)); got != want || path.Dir(l.Dir()) != target {
 			t.Errorf("%s: in %s: %s\nwant %s", how, l.Dir(), got, want)
 		}
@@ -127,7 +127,7 @@ func TestAMoveEndsWhenItIsNotWanted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := vfs.NewMem()
-			s, l := moving(t, m, smallSegments())
+			s, l := moving(t, m, movedConfig())
 			for range 20 {
 				mustAppend(t, l, records(t, 1, "a", "b"))
 			}
@@ -164,7 +164,7 @@ func TestAMoveEndsWhenItIsNotWanted(t *testing.T) {
 }
 
 func TestAMoveIsRefused(t *testing.T) {
-	s, l := moving(t, vfs.NewMem(), smallSegments())
+	s, l := moving(t, vfs.NewMem(), movedConfig())
 	defer closeStore(t, s)
 	for _, tc := range []struct {
 		tp   protocol.TopicPartition
@@ -186,7 +186,7 @@ func TestAMoveIsRefused(t *testing.T) {
 		t.Errorf("moves %v", s.Moves())
 	}
 	// What was asked for before the log was there holds once it is.
-	l, err := s.Create(protocol.TopicPartition{Topic: "u"}, protocol.TopicID{2}, smallSegments())
+	l, err := s.Create(protocol.TopicPartition{Topic: "u"}, protocol.TopicID{2}, movedConfig())
 	if err != nil || path.Dir(l.Dir()) != "/b" {
 		t.Errorf("the log is in %s, %v", l.Dir(), err)
 	}
@@ -195,7 +195,7 @@ func TestAMoveIsRefused(t *testing.T) {
 // TestALogIsReadAndWrittenWhileItMoves has it go to and fro under a writer and readers.
 func TestALogIsReadAndWrittenWhileItMoves(t *testing.T) {
 	o := options()
-	cfg := smallSegments()
+	cfg := movedConfig()
 	cfg.SegmentBytes = 20_000
 	s, err := OpenStore(vfs.OS(), []string{t.TempDir(), t.TempDir()}, o)
 	if err != nil {

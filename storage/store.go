@@ -96,7 +96,7 @@ type Store struct {
 	background background
 	deleted    [reasons]atomic.Int64 // segments
 	moves      moves
-	lowered    []*Log                // while logs are opened; under mu
+	lowered    []*Log // while logs are opened; under mu
 
 	changes sync.Mutex // one Create or Delete at a time; taken before every other lock
 
