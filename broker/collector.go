@@ -39,6 +39,10 @@ var (
 	descHW          = desc("moldau_high_watermark", "Offset that a partition is committed up to.", "topic", "partition")
 	descGroups      = desc("moldau_groups", "Groups coordinated by this broker, by state.", "state")
 	descOpenFiles   = desc("moldau_open_log_files", "Files of logs that are open.")
+	descDiskFree    = desc("moldau_disk_free_bytes", "Free bytes in a data folder's file system.", "dir")
+	descDiskReserve = desc("moldau_disk_reserve_bytes", "Bytes that are kept free in a data folder's file system.", "dir")
+	descDiskFull    = desc("moldau_disk_full", "1 while clients' appends to a data folder are refused.", "dir")
+	descDeleted     = desc("moldau_retention_deleted_segments_total", "Segments of logs that were deleted, by reason.", "reason")
 
 	descKafkaMessages = desc("kafka_server_brokertopicmetrics_messagesin_total", "Records appended for clients.")
 	descKafkaIn       = desc("kafka_server_brokertopicmetrics_bytesin_total", "Bytes of batches appended for clients.")
@@ -97,6 +101,23 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if b.partitions != nil {
 		c.partitions(gauge)
+		c.disks(gauge)
+		for reason, n := range b.store.DeletedSegments() {
+			count(descDeleted, uint64(n), reason)
+		}
+	}
+}
+
+// disks collects what is kept by data folder.
+func (c collector) disks(gauge func(*prometheus.Desc, float64, ...string)) {
+	for _, d := range c.b.store.Spaces() {
+		full := 0.0
+		if d.Full {
+			full = 1
+		}
+		gauge(descDiskFree, float64(d.Free), d.Path)
+		gauge(descDiskReserve, float64(d.Reserve), d.Path)
+		gauge(descDiskFull, full, d.Path)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/storage"
 )
 
 // Produce, versions 3 to 13.
@@ -260,6 +261,9 @@ func (pr *produce) fail(part *producePart, res *protocol.ProduceResult, err erro
 	res.BaseOffset, res.LogAppendTime = -1, -1
 	var code protocol.Code
 	var reject *batch.RejectError
+	if full := (*storage.FullError)(nil); errors.As(err, &full) {
+		res.Message = full.Error() // the one storage error that whoever runs the producer can do something about
+	}
 	switch {
 	case errors.As(err, &reject):
 		res.Code = reject.Code

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/cluster/meta"
 	"moldau.io/moldau/protocol/batch"
 	"moldau.io/moldau/protocol/compress"
 	"moldau.io/moldau/storage"
@@ -62,6 +63,7 @@ func newTopicRules(st *config.Static, src config.Source, topic string) *topicRul
 	}
 	r.log = logConfig(v, own)
 	r.log.Deletes, r.log.Compacts = r.deletes, r.batch.Compacted
+	r.log.Internal = meta.IsInternal(topic)
 	r.log.Codec, r.log.Level, r.log.MaxBatchBytes = r.batch.Target, r.batch.Level, r.batch.MaxBytes
 	return r
 }

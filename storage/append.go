@@ -31,7 +31,7 @@ type Appended struct {
 //
 // Errors that carry a protocol.Code are the client's: those of idempotence (OUT_OF_ORDER_SEQUENCE_NUMBER,
 // INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE) and RECORD_LIST_TOO_LARGE for a batch larger than a segment.
-// KAFKA_STORAGE_ERROR says that the log is offline.
+// KAFKA_STORAGE_ERROR says that the log is offline, or, as a *FullError, that only the reserve is left of its disk.
 func (l *Log) Append(now time.Time, epoch protocol.Epoch, bs ...batch.Batch) (Appended, error) {
 	a, due, err := l.append(now, epoch, bs)
 	if due && err == nil {
@@ -61,6 +61,9 @@ func (l *Log) append(now time.Time, epoch protocol.Epoch, bs []batch.Batch) (_ A
 			Duplicate:          true,
 			DuplicateTimestamp: verdict.Timestamp,
 		}, false, nil
+	}
+	if err := l.keeper.admit(l, size, cfg.Internal || bs[0].IsControl()); err != nil {
+		return Appended{}, false, err
 	}
 	a := l.stamp(epoch, bs)
 	if a.Rolled, err = l.makeRoom(now, cfg, size, a); err != nil {

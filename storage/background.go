@@ -11,6 +11,7 @@ type background struct {
 	wg   sync.WaitGroup
 	stop chan struct{} // closed when the store is
 	wake chan struct{} // for the flusher; holds at most one token
+	look chan struct{} // for free space; holds at most one token
 
 	flusher flusher
 	removal removals
@@ -39,6 +40,7 @@ func (s *Store) chores() []chore {
 			}
 		}},
 		{name: "retention", every: func() time.Duration { return s.Tuning().RetentionInterval }, do: s.retain},
+		{name: "keep the reserve", every: fixed(spaceInterval), wake: s.background.look, do: func(time.Time) { s.keepReserves() }},
 		{name: "forget producers", every: fixed(s.o.ExpiryInterval), do: func(now time.Time) {
 			for _, l := range s.logs() {
 				l.ExpireProducers(now)
@@ -55,6 +57,7 @@ func (s *Store) chores() []chore {
 func (b *background) init() {
 	b.stop = make(chan struct{})
 	b.wake = make(chan struct{}, 1)
+	b.look = make(chan struct{}, 1)
 	b.flusher.init()
 }
 

@@ -62,6 +62,9 @@ type Config struct {
 	// MaxBatchBytes is the size of the largest batch that was accepted. Default 1048588 (max.message.bytes).
 	MaxBatchBytes int
 
+	// Internal says that the log is the broker's own: it may use what is kept free of a disk.
+	Internal bool
+
 	// Fsync says that an append is acknowledged when it is on stable storage (moldau.durability=fsync).
 	Fsync bool
 }

@@ -63,6 +63,9 @@ type keeper interface {
 	keepStart(l *Log) error
 	// keepRecoveryPoint makes a recovery point durable that was lowered, before what lies behind it goes.
 	keepRecoveryPoint(l *Log) error
+	// admit refuses an append, of so many bytes, that would use what is kept free of a disk. own is for the broker's own
+	// records, which may.
+	admit(l *Log, bytes int64, own bool) error
 	// removeLater deletes files in the background, after delay.
 	removeLater(names []string, delay time.Duration)
 }
@@ -76,8 +79,8 @@ const (
 type Bounds struct {
 	Start protocol.Offset // the first offset that may be read
 	End   protocol.Offset // the offset that the next record gets
-	// LastStable is the first offset of the oldest open transaction that is still there, or End. A reader of committed records reads to the
-	// smaller of it and the high watermark.
+	// LastStable is the first offset of the oldest open transaction that is still there, or End. A reader of committed
+	// records reads to the smaller of it and the high watermark.
 	LastStable protocol.Offset
 	Synced     protocol.Offset // everything before it survives a crash of the machine
 }

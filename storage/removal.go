@@ -27,20 +27,20 @@ func (r *removals) add(dir bool, due time.Time, names ...string) {
 	}
 }
 
-// take takes out what is due, or all.
-func (r *removals) take(now time.Time, all bool) (due []removal) {
+// take takes out what which says.
+func (r *removals) take(which func(removal) bool) (out []removal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var later []removal
 	for _, x := range r.todo {
-		if all || !x.due.After(now) {
-			due = append(due, x)
+		if which(x) {
+			out = append(out, x)
 		} else {
 			later = append(later, x)
 		}
 	}
 	r.todo = later
-	return due
+	return out
 }
 
 // removeLater implements keeper.
@@ -50,7 +50,13 @@ func (s *Store) removeLater(names []string, delay time.Duration) {
 
 // removeDue removes files whose time has come, or all.
 func (s *Store) removeDue(all bool) {
-	for _, r := range s.background.removal.take(s.o.Now(), all) {
+	now := s.o.Now()
+	s.remove(s.background.removal.take(func(r removal) bool { return all || !r.due.After(now) }))
+}
+
+// remove removes files and folders.
+func (s *Store) remove(rs []removal) {
+	for _, r := range rs {
 		remove := vfs.RemoveIfThere
 		if r.dir {
 			remove = vfs.RemoveAll

@@ -115,6 +115,7 @@ type dataDir struct {
 	meta  Meta
 	lock  io.Closer
 	clean bool // how it was left, on opening
+	space space
 
 	mu      sync.Mutex // one writer of checkpoints at a time; held across their writes
 	written map[string]offsets
@@ -168,6 +169,7 @@ func openIdle(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 		s.unlock()
 		return nil, err
 	}
+	s.keepReserves() // before the first append
 	return s, nil
 }
 
