@@ -146,29 +146,37 @@ func (l *Log) makeRoom(now time.Time, cfg *Config, size int64, a Appended) (bool
 // begun notes when the active segment gets its first batch.
 func (l *Log) begun(now time.Time, cfg *Config, timestamp int64) {
 	l.w.jitter = 0
-	if j := min(cfg.SegmentJitter, cfg.SegmentAge); j > 0 {
+	if j := min(cfg.SegmentJitter, cfg.rollAge()); j > 0 {
 		l.w.jitter = rand.N(j)
 	}
 	l.w.firstTime, l.w.firstKnown = timestamp, true
-	l.w.rollAt = now.Add(cfg.SegmentAge - l.w.jitter)
+	l.w.rollAt = now.Add(cfg.rollAge() - l.w.jitter)
 }
 
 // tooOld goes by the records' time: how far timestamp is after the segment's first batch. Without timestamps it goes by
 // the clock.
 func (l *Log) tooOld(now time.Time, cfg *Config, timestamp int64) (bool, error) {
 	if !l.w.firstKnown { // the segment was there when the log was opened
-		err := l.active().Heads(0, func(head batch.Batch, _ segment.Place) bool {
-			l.w.firstTime, l.w.firstKnown = head.MaxTimestamp(), true
-			return false
-		})
+		first, err := firstTimestamp(l.active())
 		if err != nil {
 			return false, l.storageError("read the first batch of a segment", err)
 		}
+		l.w.firstTime, l.w.firstKnown = first, true
 	}
 	if l.w.firstTime >= 0 && timestamp >= 0 {
-		return timestamp-l.w.firstTime > (cfg.SegmentAge - l.w.jitter).Milliseconds(), nil
+		return timestamp-l.w.firstTime > (cfg.rollAge() - l.w.jitter).Milliseconds(), nil
 	}
 	return now.After(l.w.rollAt), nil
+}
+
+// firstTimestamp is that of a segment's first batch, noTimestamp where it is empty.
+func firstTimestamp(s *segment.Segment) (int64, error) {
+	first := noTimestamp
+	err := s.Heads(0, func(head batch.Batch, _ segment.Place) bool {
+		first = head.MaxTimestamp()
+		return false
+	})
+	return first, err
 }
 
 func (l *Log) write(cfg *Config, bs []batch.Batch) error {

@@ -92,6 +92,15 @@ func DefaultConfig() Config {
 	}
 }
 
+// rollAge is the time after which a segment is closed: where records must be looked at by compaction after some time, no
+// later than that (LogConfig.maxSegmentMs).
+func (c *Config) rollAge() time.Duration {
+	if c.Compacts {
+		return min(c.SegmentAge, c.MaxCompactionLag)
+	}
+	return c.SegmentAge
+}
+
 // Validate says what is wrong, everything at once.
 func (c Config) Validate() error {
 	var errs []error

@@ -108,9 +108,6 @@ func (r *recovery) openTrusted() error {
 		}
 		// What ends at the recovery point may have been synced while it was the active one.
 		unfinished := !r.o.clean && next == r.o.recovery
-		if unfinished {
-			next = -1
-		}
 		s, err := segment.Open(r.o.files, r.o.dir, base, segment.Known{
 			Sizes:      *r.disk.sizes[base],
 			Next:       next,

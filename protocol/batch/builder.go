@@ -45,6 +45,7 @@ type Builder struct {
 	count         int32
 	lastDelta     int32
 	baseTimestamp int64
+	based         bool // baseTimestamp was given, and is not the first record's
 	maxTimestamp  int64
 	maxDelta      int32 // offset delta of the first record that has maxTimestamp
 	plainBytes    int
@@ -102,7 +103,7 @@ func (b *Builder) add(delta int32, timestamp int64, r Record) {
 
 // start appends a record up to its headers, which take headersBytes.
 func (b *Builder) start(delta int32, timestamp int64, key, value []byte, headersBytes int) []byte {
-	if b.count == 0 {
+	if b.count == 0 && !b.based {
 		b.baseTimestamp = timestamp
 	}
 	if timestamp > b.maxTimestamp {
@@ -157,6 +158,13 @@ func (b *Builder) Size() int {
 
 // Build is the batch. The Builder is used up.
 func (b *Builder) Build() Batch {
+	h := b.assemble()
+	h.seal()
+	return h
+}
+
+// assemble is Build without the checksum.
+func (b *Builder) assemble() Batch {
 	if b.enc != nil {
 		b.pass()
 		out, err := b.enc.Close()
@@ -189,7 +197,6 @@ func (b *Builder) Build() Batch {
 	binary.BigEndian.PutUint16(h[atProducerEpoch:], uint16(p.Epoch))
 	binary.BigEndian.PutUint32(h[atBaseSequence:], uint32(p.Sequence))
 	binary.BigEndian.PutUint32(h[atCount:], uint32(b.count))
-	h.seal()
 	return h
 }
 

@@ -57,6 +57,7 @@ type handle struct {
 	dir    string
 	suffix string
 	base   protocol.Offset
+	extra  string // the name's ending after suffix; see Cleaned
 
 	// refs is 0 for closed, 1 for open and idle, more for in use. Only under d.mu does it leave 0, or come back to it by
 	// eviction.
@@ -68,7 +69,7 @@ type handle struct {
 	dead bool // under d.mu: removed, never opened again
 }
 
-func (h *handle) name() string { return path.Join(h.dir, FileName(h.base, h.suffix)) }
+func (h *handle) name() string { return path.Join(h.dir, FileName(h.base, h.suffix)+h.extra) }
 
 // acquire gives the open file; release must follow.
 func (h *handle) acquire() (vfs.File, error) {

@@ -19,7 +19,7 @@ type Known struct {
 	// the last index entry on.
 	Next protocol.Offset
 	// Unfinished says that the log was synced, and Finish was called, but that the indexes may have come to the disk as
-	// they were before Finish. It needs Next to be -1.
+	// they were before Finish.
 	Unfinished bool
 	Interval   int64
 }
@@ -44,13 +44,14 @@ func Open(d *Descriptors, dir string, base protocol.Offset, k Known) (*Segment, 
 		return nil, err
 	case !sane:
 		err = s.reindex(sizes.Log, k.Next, k.Interval)
-	case k.Next >= 0:
-		s.next.Store(int64(k.Next))
-	default:
+	case k.Next < 0 || k.Unfinished:
 		err = s.findEnd(sizes.Log)
 	}
 	if err == nil && k.Unfinished {
 		err = s.Finish()
+	}
+	if k.Next >= 0 { // compaction may have taken the last batches
+		s.next.Store(int64(k.Next))
 	}
 	return s, err
 }
@@ -303,29 +304,12 @@ func (s *Segment) keepGood(size, interval int64, each func(b batch.Batch) error)
 	return found, nil
 }
 
-// goodBatch is the batch at the start of b, of which left bytes are in the file. need says that so many bytes must be
-// in b to decide; reason says why there is no good batch.
+// goodBatch is wholeBatch for a batch that must not begin below lowest, nor end too far from the segment's base.
 func goodBatch(b []byte, left int64, base, lowest protocol.Offset) (good batch.Batch, need int64, reason error) {
-	if left < batch.HeaderBytes {
-		return nil, 0, fmt.Errorf("%d bytes are too few for a batch", left)
-	}
-	if len(b) < batch.HeaderBytes {
-		return nil, batch.HeaderBytes, nil
-	}
-	bytes, err := checkHead(b)
-	if err != nil {
-		return nil, 0, err
-	}
-	if bytes > left {
-		return nil, 0, fmt.Errorf("a batch of %d bytes with %d bytes left in the file", bytes, left)
-	}
-	if int64(len(b)) < bytes {
-		return nil, bytes, nil
-	}
-	good = batch.Batch(b[:bytes:bytes])
+	good, need, reason = wholeBatch(b, left)
 	switch {
-	case !good.CheckCRC():
-		return nil, 0, fmt.Errorf("the checksum of the batch at offset %d is wrong", good.BaseOffset())
+	case reason != nil || need > 0:
+		return nil, need, reason
 	case good.BaseOffset() < lowest:
 		return nil, 0, fmt.Errorf("base offset %d where at least %d was expected", good.BaseOffset(), lowest)
 	case good.LastOffset()-base > LargestRelative:

@@ -250,3 +250,8 @@ func (s *Segment) Names() []string {
 	}
 	return names
 }
+
+// IndexBytes are the sizes of the offset index and of the time index.
+func (s *Segment) IndexBytes() (offsets, times int64) {
+	return int64(s.offsets.entries()) * indexEntryBytes, int64(s.times.entries()) * timeEntryBytes
+}
