@@ -15,6 +15,7 @@ type background struct {
 
 	flusher flusher
 	removal removals
+	cleaner cleaner
 }
 
 // chore is one kind of background work.
@@ -41,6 +42,7 @@ func (s *Store) chores() []chore {
 		}},
 		{name: "retention", every: func() time.Duration { return s.Tuning().RetentionInterval }, do: s.retain},
 		{name: "keep the reserve", every: fixed(spaceInterval), wake: s.background.look, do: func(time.Time) { s.keepReserves() }},
+		{name: "compact", every: func() time.Duration { return s.Tuning().Cleaner.Backoff }, do: s.startCleaning},
 		{name: "forget producers", every: fixed(s.o.ExpiryInterval), do: func(now time.Time) {
 			for _, l := range s.logs() {
 				l.ExpireProducers(now)
@@ -59,6 +61,7 @@ func (b *background) init() {
 	b.wake = make(chan struct{}, 1)
 	b.look = make(chan struct{}, 1)
 	b.flusher.init()
+	b.cleaner.init()
 }
 
 func (b *background) start(s *Store) {

@@ -20,6 +20,7 @@ func (s *Store) Checkpoint(hw map[protocol.TopicPartition]protocol.Offset) error
 		}
 		errs = append(errs, d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) }))
 		errs = append(errs, s.keepStarts(d, nil))
+		errs = append(errs, d.write(s.fs, cleanerFile, func() offsets { return s.cleanedOf(d) }))
 	}
 	return errors.Join(errs...)
 }

@@ -184,6 +184,7 @@ func (s *Store) openIn(f found) (*Log, Recovered, error) {
 		recovery: f.d.written[recoveryPointFile][f.tp],
 		start:    f.d.written[logStartFile][f.tp],
 		hw:       f.d.written[highWatermarkFile][f.tp],
+		cleaned:  f.d.written[cleanerFile][f.tp],
 	})
 }
 

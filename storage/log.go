@@ -29,8 +29,11 @@ type Log struct {
 	unstable atomic.Int64 // first offset of the oldest open transaction, or noUnstable
 	synced   atomic.Int64 // the recovery point: everything before it is durable
 	hw       atomic.Int64 // the high watermark, as the broker has it
+	cleaned  atomic.Int64 // everything before it was compacted
 	epochs   atomic.Pointer[epoch.History]
 	failure  atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
+
+	watch watch // cleaner.mu's
 
 	flushing sync.Mutex // one flush at a time; taken before mu
 
@@ -51,7 +54,7 @@ type Log struct {
 		touched     bool            // something has happened since the log was opened
 		closed      bool            // its files are let go
 		snapshot    protocol.Offset // the newest snapshot file is for here; -1 when there is none
-		cuts        int             // how often records were cut off the end, for who copies the log
+		cuts        int             // how often records were cut off the end, for who copies or cleans the log
 	}
 }
 
@@ -66,6 +69,8 @@ type keeper interface {
 	// admit refuses an append, of so many bytes, that would use what is kept free of a disk. own is for the broker's own
 	// records, which may.
 	admit(l *Log, bytes int64, own bool) error
+	// keepCleaned makes it durable how far the log is compacted.
+	keepCleaned(l *Log) error
 	// removeLater deletes files in the background, after delay.
 	removeLater(names []string, delay time.Duration)
 }

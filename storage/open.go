@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"fmt"
 	"log/slog"
 	"path"
 	"slices"
@@ -36,6 +35,7 @@ type opening struct {
 	recovery protocol.Offset // everything before it was durable
 	start    protocol.Offset // the start that was last kept
 	hw       protocol.Offset // the high watermark that was last kept
+	cleaned  protocol.Offset // everything before it was compacted
 }
 
 // Recovered says what opening a log after a crash did.
@@ -55,6 +55,7 @@ type onDisk struct {
 	sizes     map[protocol.Offset]*segment.Sizes
 	snapshots []protocol.Offset // in order
 	leftovers []string          // files to remove
+	swapping  bool              // there is what a compaction left, see completeSwaps
 }
 
 // openLog opens a folder's log, or begins one where the folder has none.
@@ -65,7 +66,13 @@ func openLog(o opening) (*Log, Recovered, error) {
 	l.w.snapshot = -1
 	l.w.flushedAt = o.now
 	l.unstable.Store(noUnstable)
+	l.cleaned.Store(int64(o.cleaned))
 	disk, err := look(o.files.FS(), o.dir)
+	if err == nil && disk.swapping {
+		if err = completeSwaps(o); err == nil {
+			disk, err = look(o.files.FS(), o.dir)
+		}
+	}
 	if err != nil {
 		return nil, Recovered{}, err
 	}
@@ -124,10 +131,9 @@ func look(fsys vfs.FS, dir string) (onDisk, error) {
 		case strings.HasSuffix(e.Name, segment.DeletedSuffix), strings.HasSuffix(e.Name, segment.CleanedSuffix),
 			strings.HasSuffix(e.Name, ".tmp"):
 			d.leftovers = append(d.leftovers, e.Name)
-		case !ok:
 		case strings.HasSuffix(e.Name, segment.SwapSuffix):
-			return d, fmt.Errorf("%s is left of a compaction that was cut short; "+
-				"start the broker that wrote it once more to let it finish", path.Join(dir, e.Name))
+			d.swapping = true
+		case !ok:
 		case suffix == segment.LogSuffix:
 			size(base).Log = e.Size
 			d.segments = append(d.segments, base)

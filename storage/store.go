@@ -202,7 +202,7 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 	if d.meta, err = checkMeta(s.fs, dir, s.o); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{recoveryPointFile, logStartFile, highWatermarkFile} {
+	for _, name := range []string{recoveryPointFile, logStartFile, highWatermarkFile, cleanerFile} {
 		if d.written[name], err = readOffsets(s.fs, dir, name); err != nil {
 			// Without it everything is read again, and starts fall back to the first segment: nothing is lost by that.
 			s.logger.Warn("a checkpoint cannot be read, its logs are read again", "dir", dir, "err", err)

@@ -146,6 +146,9 @@ func (l *Log) truncateFully(start protocol.Offset) error {
 
 // lowerRecoveryPoint makes durable that nothing at to or behind it may be expected to be there. flushing is held.
 func (l *Log) lowerRecoveryPoint(to protocol.Offset) error {
+	if err := l.cut(to); err != nil {
+		return err
+	}
 	if l.synced.Load() > int64(to) {
 		l.synced.Store(int64(to))
 	}

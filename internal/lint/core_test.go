@@ -9,8 +9,8 @@ import (
 // cores are the packages that decide: time and events go in, effects come out. The same input must give the same output,
 // in production and in a simulation of it.
 var cores = []string{
-	"cluster/config", "cluster/meta", "cluster/replica", "coordinator/group", "coordinator/txn", "storage/epoch",
-	"storage/producers",
+	"cluster/config", "cluster/meta", "cluster/replica", "coordinator/group", "coordinator/txn", "storage/compact",
+	"storage/epoch", "storage/producers",
 }
 
 // notInCores says what a core must do in place of an import.

@@ -19,6 +19,7 @@ var directions = []struct {
 
 	{"storage/vfs", nil},
 	{"storage/epoch", []string{"protocol", "internal/invariant"}},
+	{"storage/compact", []string{"protocol", "protocol/batch", "protocol/compress", "internal/invariant"}},
 	{"storage/producers", []string{"protocol", "protocol/batch", "internal/invariant"}},
 	{"storage/...", []string{"protocol/...", "storage/...", "internal/invariant"}},
 

@@ -49,7 +49,9 @@ func (p Plan) Ratio() float64 {
 }
 
 // Due says whether the log should be cleaned.
-func (p Plan) Due(minRatio float64) bool { return p.DirtyBytes > 0 && (p.Overdue > 0 || p.Ratio() > minRatio) }
+func (p Plan) Due(minRatio float64) bool {
+	return p.DirtyBytes > 0 && (p.Overdue > 0 || p.Ratio() > minRatio)
+}
 
 // Before says whether of two logs that are due p is cleaned first: what is overdue longest, then what is dirtiest.
 func (p Plan) Before(q Plan) bool {

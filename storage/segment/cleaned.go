@@ -195,4 +195,3 @@ func NextOf(d *Descriptors, dir string, base protocol.Offset, ending string, siz
 	})
 	return next, err
 }
-
