@@ -14,7 +14,8 @@ type Slice = segment.Slice
 // be cut, as Kafka's. With minOne the first batch is whole, whatever its size. The slice ends at the latest where its
 // segment does. It is empty when from is the log's end, or not below limit; an empty one may be released, too.
 //
-// The error carries OFFSET_OUT_OF_RANGE when from lies outside of the log. Read takes no lock and allocates nothing.
+// Bytes that were in the log when it was opened are checked when they are first read; damage takes the log offline. The
+// error carries OFFSET_OUT_OF_RANGE when from lies outside of the log. Read takes no lock and allocates nothing.
 func (l *Log) Read(from, limit protocol.Offset, max int, minOne bool) (Slice, error) {
 	if f := l.failure.Load(); f != nil {
 		return Slice{}, f
@@ -32,7 +33,7 @@ func (l *Log) Read(from, limit protocol.Offset, max int, minOne bool) (Slice, er
 }
 
 // lookAgain says what to do about an error of reading in segs: where the list has changed meanwhile, segments were
-// removed or cut, and looking again helps.
+// removed or cut, and looking again helps; as it does where an index has been made anew.
 func (l *Log) lookAgain(segs *[]*segment.Segment, err error) (bool, error) {
 	switch {
 	case protocol.CodeOf(err) == protocol.OffsetOutOfRange: // that was about the bounds, not about files
@@ -42,7 +43,8 @@ func (l *Log) lookAgain(segs *[]*segment.Segment, err error) (bool, error) {
 	case errors.Is(err, segment.ErrRemoved):
 		return false, ErrClosed
 	}
-	return false, err
+	err = l.mend(err)
+	return err == nil, err
 }
 
 func (l *Log) readIn(segs []*segment.Segment, from, limit protocol.Offset, max int64, minOne bool) (Slice, error) {
@@ -78,6 +80,9 @@ func (l *Log) readIn(segs []*segment.Segment, from, limit protocol.Offset, max i
 		}
 		if n <= 0 {
 			return Slice{}, nil
+		}
+		if err := s.Sure(first.Position, n); err != nil {
+			return Slice{}, err
 		}
 		return s.Slice(first.Position, n, from)
 	}

@@ -25,9 +25,11 @@ type recovery struct {
 	segs    []*segment.Segment
 	next    protocol.Offset // where the log goes on after segs
 	epochs  epoch.History
+	file    *epoch.History  // as it is on disk; nil where it cannot be read
 	trusted int             // so many segments are not read again
 	kafkas  bool            // Kafka wrote this folder last, and did not end in order
 	durable protocol.Offset // the new recovery point
+	read    protocol.Offset // while segments are read again: the offset behind the last batch
 }
 
 func (r *recovery) run() error {
@@ -47,6 +49,9 @@ func (r *recovery) run() error {
 		return err
 	}
 	if err := r.openTrusted(); err != nil {
+		return err
+	}
+	if err := r.checkEnd(); err != nil {
 		return err
 	}
 	if err := r.readEpochs(); err != nil {
@@ -101,6 +106,7 @@ func (r *recovery) dropBelowStart() error {
 // openTrusted opens the segments that were flushed as they are.
 func (r *recovery) openTrusted() error {
 	r.next = r.disk.segments[0]
+	fits := r.l.fits // one for all segments
 	for i, base := range r.disk.segments[:r.trusted] {
 		next := protocol.Offset(-1)
 		if i+1 < len(r.disk.segments) {
@@ -113,6 +119,7 @@ func (r *recovery) openTrusted() error {
 			Next:       next,
 			Unfinished: unfinished,
 			Interval:   r.o.cfg.IndexInterval,
+			Fits:       fits,
 		})
 		if err != nil {
 			return err
@@ -129,6 +136,7 @@ func (r *recovery) readEpochs() error {
 	if err == nil && (len(b) > 0 || r.trusted == 0 || r.o.clean) { // an empty file may be a torn one
 		if h, perr := epoch.Parse(b); perr == nil {
 			r.epochs, _ = h.TruncateEnd(r.next)
+			r.file = &h
 			return nil
 		} else {
 			r.o.logger.Warn("leader epochs are read from the log, the file is damaged", "dir", r.o.dir, "err", perr)
@@ -228,6 +236,9 @@ func (r *recovery) readAgain() error {
 
 // apply brings one batch that was read again into the epochs and the producers' state.
 func (r *recovery) apply(s *segment.Segment, b batch.Batch) error {
+	if err := errors.Join(r.checkGap(s, b), r.checkEpoch(b)); err != nil {
+		return err
+	}
 	r.epochs, _ = r.epochs.Assign(b.LeaderEpoch(), b.BaseOffset())
 	if ended, ok := r.l.w.producers.Apply(b, r.o.now); ok && ended.Aborted {
 		return s.Abort(abortedOf(ended))

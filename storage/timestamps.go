@@ -28,7 +28,11 @@ func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) {
 	return l.byTime(func(segs []*segment.Segment, start protocol.Offset) (TimestampOffset, bool, error) {
 		largest := noTimestamp
 		for _, s := range segs {
-			largest = max(largest, s.MaxTimestamp())
+			ts, err := s.SureMaxTimestamp()
+			if err != nil {
+				return TimestampOffset{}, false, err
+			}
+			largest = max(largest, ts)
 		}
 		if largest == noTimestamp {
 			return TimestampOffset{}, false, nil
@@ -42,10 +46,13 @@ func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) {
 	})
 }
 
-// byTime looks again when segments are removed meanwhile.
+// byTime looks again when segments are removed meanwhile, or an index has been made anew.
 func (l *Log) byTime(look func([]*segment.Segment, protocol.Offset) (TimestampOffset, bool, error)) (
 	TimestampOffset, bool, error) {
 	for {
+		if f := l.failure.Load(); f != nil {
+			return TimestampOffset{}, false, f
+		}
 		segs := l.segments.Load()
 		found, ok, err := look(*segs, protocol.Offset(l.start.Load()))
 		if err == nil {
@@ -59,7 +66,14 @@ func (l *Log) byTime(look func([]*segment.Segment, protocol.Offset) (TimestampOf
 
 func firstAt(segs []*segment.Segment, ts int64, start, limit protocol.Offset) (TimestampOffset, bool, error) {
 	for _, s := range segs[holder(segs, start):] {
-		if s.MaxTimestamp() < ts || s.Size() == 0 {
+		if s.Size() == 0 {
+			continue
+		}
+		largest, err := s.SureMaxTimestamp()
+		if err != nil {
+			return TimestampOffset{}, false, err
+		}
+		if largest < ts {
 			continue
 		}
 		p, ok, err := s.FindTime(ts, start)

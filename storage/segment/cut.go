@@ -119,6 +119,8 @@ func (c *Cut) Publish() {
 	s.size.Store(c.size)
 	s.next.Store(int64(c.next))
 	s.seq.Add(1)
+	s.checks.cut(c.size)
+	s.maxSure.Store(false)
 	s.offsets.forget(c.offsets)
 	s.times.forget(c.times)
 	s.maxTimestamp.Store(c.maxTimestamp)

@@ -22,9 +22,10 @@ type Descriptors struct {
 	fs    vfs.FS
 	limit int
 
-	buffers bufferPool // small ones, that lookups read into
-	copies  bufferPool // larger ones, through which file ranges are copied on their way to a socket
-	runs    sync.Pool  // of *run
+	buffers  bufferPool // small ones, that lookups read into
+	copies   bufferPool // larger ones, through which file ranges are copied on their way to a socket
+	runs     sync.Pool  // of *run
+	checkers sync.Pool  // of *checker
 
 	mu   sync.Mutex
 	open []*handle // the clock's face

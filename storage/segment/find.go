@@ -17,6 +17,9 @@ type Place struct {
 // Find is the first batch whose last offset is at least offset: the one that holds it, or the next one where compaction
 // has removed it. Only published batches are looked at; ok is false when they all end before offset. It allocates
 // nothing.
+//
+// The batches on the way to the one found are checked, and it as well; see Sure. An *IndexError says that the index led
+// astray: Mend helps.
 func (s *Segment) Find(offset protocol.Offset) (p Place, ok bool, err error) {
 	size, next := s.Published()
 	if offset >= next || size == 0 {
@@ -31,96 +34,69 @@ func (s *Segment) Find(offset protocol.Offset) (p Place, ok bool, err error) {
 	if err != nil {
 		return Place{}, false, err
 	}
+	return s.walk(start, size, func(head batch.Batch) bool { return head.LastOffset() >= offset })
+}
+
+// walk goes from a place that an index named to the first batch for which found is true, and checks what it goes past.
+func (s *Segment) walk(from landing, size int64, found func(head batch.Batch) bool) (p Place, ok bool, err error) {
 	f, err := s.log.acquire()
 	if err != nil {
 		return Place{}, false, err
 	}
 	defer s.log.release()
-	sc := newScanner(s, f, start, size)
+	sc := newScanner(s, f, from.position, size)
 	defer sc.close()
 	for {
 		b, pos, err := sc.next()
-		if b == nil || err != nil {
+		if pos == from.position && from.last >= 0 && (err != nil || b != nil && b.LastOffset() != from.last) {
+			return Place{}, false, s.offsetsLie(fmt.Errorf("no batch that ends at offset %d begins at byte %d",
+				from.last, pos))
+		}
+		if err != nil {
+			if why := s.checkRange(f, from.position, pos+1); why != nil {
+				err = why // it may have gone wrong earlier: a length that leads into the middle of a batch
+			}
 			return Place{}, false, err
 		}
-		if b.LastOffset() >= offset {
-			return Place{Position: pos, Bytes: sc.pos - pos}, true, nil
+		if b == nil || found(b) {
+			p, ok = Place{Position: pos, Bytes: sc.pos - pos}, b != nil
+			break
 		}
 	}
+	return p, ok, s.checkRange(f, from.position, p.Position+p.Bytes)
 }
 
-// lookup is the position of the last indexed batch that ends at offset or before it, 0 when there is none.
-func (s *Segment) lookup(offset protocol.Offset) (int64, error) {
+// landing is where an index says that a batch begins, and with which offset it ends; -1 where no index says so.
+type landing struct {
+	position int64
+	last     protocol.Offset
+}
+
+// lookup is the last indexed batch that ends at offset or before it, the log's begin when there is none.
+func (s *Segment) lookup(offset protocol.Offset) (landing, error) {
+	begin := landing{last: -1}
 	if offset <= s.base {
-		return 0, nil
+		return begin, nil
 	}
 	buf := s.log.d.buffers.get()
 	defer s.log.d.buffers.put(buf)
 	e := (*buf)[:indexEntryBytes]
 	ok, err := s.offsets.floor(offsetAtMost, int64(offset-s.base), e)
-	if err != nil || !ok {
-		return 0, err
-	}
-	pos := int64(parseOffsetEntry(e).position)
-	if pos < 0 || pos >= s.Size() {
-		return 0, fmt.Errorf("%s points to byte %d of a log file of %d bytes", s.offsets.file.name(), pos, s.Size())
-	}
-	return pos, nil
-}
-
-// FindTime is the first batch that holds a record with a timestamp of at least ts and an offset of at least from, as
-// far as batch headers tell: the batch's largest timestamp is at least ts, its last offset at least from.
-func (s *Segment) FindTime(ts int64, from protocol.Offset) (p Place, ok bool, err error) {
-	size, _ := s.Published()
-	start, err := s.lookupTime(ts, from)
 	if err != nil {
-		return Place{}, false, err
+		return begin, s.offsetsLie(err)
 	}
-	return s.findTimeFrom(start, size, ts, from)
+	if !ok {
+		return begin, nil
+	}
+	o := parseOffsetEntry(e)
+	if o.position < 0 || int64(o.position) >= s.Size() || o.relative < 0 {
+		return begin, s.offsetsLie(fmt.Errorf("it has an entry (%d, %d) for a log file of %d bytes", o.relative,
+			o.position, s.Size()))
+	}
+	return landing{position: int64(o.position), last: at(s.base, o.relative)}, nil
 }
 
-// NextTime goes on after a batch that FindTime or NextTime found.
-func (s *Segment) NextTime(after Place, ts int64, from protocol.Offset) (p Place, ok bool, err error) {
-	size, _ := s.Published()
-	return s.findTimeFrom(after.Position+after.Bytes, size, ts, from)
-}
-
-func (s *Segment) findTimeFrom(start, size, ts int64, from protocol.Offset) (Place, bool, error) {
-	f, err := s.log.acquire()
-	if err != nil {
-		return Place{}, false, err
-	}
-	defer s.log.release()
-	sc := newScanner(s, f, start, size)
-	defer sc.close()
-	for {
-		b, pos, err := sc.next()
-		if b == nil || err != nil {
-			return Place{}, false, err
-		}
-		if b.MaxTimestamp() >= ts && b.LastOffset() >= from {
-			return Place{Position: pos, Bytes: sc.pos - pos}, true, nil
-		}
-	}
-}
-
-// lookupTime is a position before which no record has both a timestamp of ts or more and an offset of from or more. The
-// entry used is the last one whose timestamp lies before ts: it says that nothing up to its offset is as late as ts.
-func (s *Segment) lookupTime(ts int64, from protocol.Offset) (int64, error) {
-	buf := s.log.d.buffers.get()
-	defer s.log.d.buffers.put(buf)
-	e := (*buf)[:timeEntryBytes]
-	ok, err := s.times.floor(timeBefore, ts, e)
-	if err != nil {
-		return 0, err
-	}
-	if ok {
-		from = max(from, at(s.base, parseTimeEntry(e).relative))
-	}
-	return s.lookup(from)
-}
-
-// ReadBatch reads a whole batch into buf, which is made larger where needed.
+// ReadBatch reads a whole batch into buf, which is made larger where needed, and checks its checksum.
 func (s *Segment) ReadBatch(p Place, buf []byte) (batch.Batch, error) {
 	if int64(cap(buf)) < p.Bytes {
 		buf = make([]byte, p.Bytes)
@@ -132,11 +108,14 @@ func (s *Segment) ReadBatch(p Place, buf []byte) (batch.Batch, error) {
 	}
 	defer s.log.release()
 	if n, err := f.ReadAt(buf, p.Position); n < len(buf) {
-		return nil, fmt.Errorf("read %s at byte %d: %w", s.log.name(), p.Position, err)
+		return nil, s.shortRead(p.Position, err)
 	}
 	b, _, err := batch.Next(buf)
+	if err == nil && !b.CheckCRC() {
+		err = fmt.Errorf("the checksum of the batch at offset %d is wrong", b.BaseOffset())
+	}
 	if err != nil {
-		return nil, &DamageError{Name: s.log.name(), Position: p.Position, Err: err}
+		return nil, &DamageError{Segment: s, Name: s.log.name(), Position: p.Position, Offset: -1, Err: err}
 	}
 	return b, nil
 }
@@ -169,10 +148,11 @@ func (s *Segment) heads(start, size int64, do func(head batch.Batch, p Place) bo
 
 // scanner walks the headers of batches.
 type scanner struct {
-	s   *Segment
-	f   vfs.File
-	pos int64 // where the next batch begins
-	end int64
+	s    *Segment
+	f    vfs.File
+	pos  int64 // where the next batch begins
+	end  int64
+	last protocol.Offset // of the batch before; the segment's base less 1 where that is not known
 
 	buf *[]byte
 	at  int64 // the position of the buffer's first byte
@@ -180,7 +160,7 @@ type scanner struct {
 }
 
 func newScanner(s *Segment, f vfs.File, pos, end int64) scanner {
-	return scanner{s: s, f: f, pos: pos, end: end, buf: s.log.d.buffers.get()}
+	return scanner{s: s, f: f, pos: pos, end: end, last: s.base - 1, buf: s.log.d.buffers.get()}
 }
 
 func (sc *scanner) close() { sc.s.log.d.buffers.put(sc.buf) }
@@ -198,7 +178,7 @@ func (sc *scanner) next() (head batch.Batch, pos int64, err error) {
 		want := min(int64(len(*sc.buf)), sc.end-pos)
 		n, err := sc.f.ReadAt((*sc.buf)[:want], pos)
 		if n < batch.HeaderBytes {
-			return nil, pos, fmt.Errorf("read %s at byte %d: %w", sc.s.log.name(), pos, err)
+			return nil, pos, sc.s.shortRead(pos, err)
 		}
 		sc.at, sc.n = pos, n
 	}
@@ -207,30 +187,19 @@ func (sc *scanner) next() (head batch.Batch, pos int64, err error) {
 	if err == nil && bytes > sc.end-pos {
 		err = fmt.Errorf("a batch of %d bytes with %d bytes left in the file", bytes, sc.end-pos)
 	}
+	if err == nil && head.BaseOffset() <= sc.last {
+		err = fmt.Errorf("base offset %d where at least %d was expected", head.BaseOffset(), sc.last+1)
+	}
 	if err != nil {
 		return nil, pos, sc.damage(err)
 	}
-	sc.pos = pos + bytes
+	sc.pos, sc.last = pos+bytes, head.LastOffset()
 	return head, pos, nil
 }
 
 func (sc *scanner) damage(err error) error {
-	return &DamageError{Name: sc.s.log.name(), Position: sc.pos, Err: err}
+	return &DamageError{Segment: sc.s, Name: sc.s.log.name(), Position: sc.pos, Offset: -1, Err: err}
 }
-
-// DamageError says that a segment's file does not hold a batch where one should begin.
-type DamageError struct {
-	Name     string
-	Position int64
-	Err      error
-}
-
-func (e *DamageError) Error() string {
-	return fmt.Sprintf("%s is damaged at byte %d: %v", e.Name, e.Position, e.Err)
-}
-
-// Unwrap is the cause.
-func (e *DamageError) Unwrap() error { return e.Err }
 
 // checkHead checks what can be known from a header alone, and gives the size of the whole batch.
 func checkHead(b batch.Batch) (int64, error) {

@@ -24,6 +24,7 @@ const blockBytes = 4096
 type index struct {
 	file       handle
 	entryBytes int
+	held       bool // all entries stay in memory
 
 	mu   sync.Mutex // held for a few instructions, never across a read or write
 	made bool       // the file exists
@@ -52,7 +53,7 @@ func (x *index) append(entry []byte) {
 		x.tail = make([]byte, 0, 16*x.entryBytes)
 	}
 	x.tail = append(x.tail, entry...)
-	full := len(x.tail) >= tailEntries*x.entryBytes
+	full := len(x.tail) >= tailEntries*x.entryBytes && !x.held
 	x.mu.Unlock()
 	if full {
 		_ = x.spill()

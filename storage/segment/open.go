@@ -22,6 +22,8 @@ type Known struct {
 	// they were before Finish.
 	Unfinished bool
 	Interval   int64
+	// Fits says what else must be so of a batch, by its header, when it is first read.
+	Fits func(head batch.Batch) error
 }
 
 // Open takes a segment as it is on disk, without reading its log: it was completed before, and nothing has happened to
@@ -33,6 +35,9 @@ func Open(d *Descriptors, dir string, base protocol.Offset, k Known) (*Segment, 
 	s.times.open(sizes.Time)
 	s.txns.open(sizes.Txn)
 	s.size.Store(sizes.Log)
+	s.checks.opened.Store(sizes.Log)
+	s.checks.fits = k.Fits
+	s.timed.Store(false)
 	if k.Unfinished {
 		if err := s.unfinish(); err != nil {
 			return nil, err
@@ -46,6 +51,9 @@ func Open(d *Descriptors, dir string, base protocol.Offset, k Known) (*Segment, 
 		err = s.reindex(sizes.Log, k.Next, k.Interval)
 	case k.Next < 0 || k.Unfinished:
 		err = s.findEnd(sizes.Log)
+		if lie := (*IndexError)(nil); errors.As(err, &lie) {
+			err = s.reindex(sizes.Log, k.Next, k.Interval)
+		}
 	}
 	if err == nil && k.Unfinished {
 		err = s.Finish()
@@ -133,16 +141,20 @@ func ignoreMissing(err error) error {
 
 // findEnd reads headers from the last index entry on, and sets where the segment ends.
 func (s *Segment) findEnd(size int64) error {
-	start, last := int64(0), protocol.Offset(-1)
+	start, last, indexed := int64(0), protocol.Offset(-1), protocol.Offset(-1)
 	if n := s.offsets.entries(); n > 0 {
 		var e [indexEntryBytes]byte
 		if err := s.offsets.entry(n-1, e[:]); err != nil {
 			return err
 		}
-		start = int64(parseOffsetEntry(e[:]).position)
+		o := parseOffsetEntry(e[:])
+		start, indexed = int64(o.position), at(s.base, o.relative)
 	}
 	s.next.Store(int64(s.base))
 	err := s.heads(start, size, func(head batch.Batch, p Place) bool {
+		if p.Position == start && indexed >= 0 && head.LastOffset() != indexed {
+			return false
+		}
 		last = head.LastOffset()
 		if ts := head.MaxTimestamp(); ts > s.maxTimestamp.Load() {
 			s.maxTimestamp.Store(ts)
@@ -150,6 +162,9 @@ func (s *Segment) findEnd(size int64) error {
 		}
 		return true
 	})
+	if indexed >= 0 && last < 0 { // the first header is none, or another one
+		return s.offsetsLie(fmt.Errorf("no batch that ends at offset %d begins at byte %d", indexed, start))
+	}
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,11 @@ type Segment struct {
 	maxTimestamp atomic.Int64
 	maxRelative  atomic.Int64
 
+	checks  checks
+	timed   atomic.Bool  // the time index was made by this process
+	maxSure atomic.Bool  // maxTimestamp has been compared with the log
+	mends   atomic.Int32 // how often the indexes were made anew while they were in use
+
 	w struct { // the writer's
 		sinceIndex    int64 // bytes appended since the last index entry
 		lastIndexTime int64 // timestamp of the last entry of the time index
@@ -54,6 +59,7 @@ func newSegment(d *Descriptors, dir string, base protocol.Offset) *Segment {
 	s.txns.size = -1
 	s.maxTimestamp.Store(NoTimestamp)
 	s.w.lastIndexTime = NoTimestamp
+	s.timed.Store(true)
 	return s
 }
 
