@@ -30,39 +30,54 @@ func handleDescribeLogDirs(b *Broker, r *request) {
 			}
 		}
 	}
+	moves := map[protocol.TopicPartition]storage.Moving{}
+	for _, m := range b.store.Moves() {
+		moves[m.Partition] = m
+	}
 	for _, dir := range b.store.Dirs() {
 		rd := kmsg.NewDescribeLogDirsResponseDir()
 		rd.Dir = b.absolute(dir.Path)
 		rd.TotalBytes, rd.UsableBytes = b.volume(dir.Path)
-		rd.Topics = b.logsIn(dir, wanted)
+		rd.Topics = b.logsIn(dir, moves, wanted)
 		resp.Dirs = append(resp.Dirs, rd)
 	}
 	r.Reply(resp)
 }
 
-// logsIn is what is asked for of the logs in one data folder, sorted by topic and partition.
-func (b *Broker) logsIn(dir storage.Dir, wanted map[protocol.TopicPartition]bool) (
+// logsIn is what is asked for of the logs in one data folder, and of those that are on their way there, sorted by topic
+// and partition.
+func (b *Broker) logsIn(dir storage.Dir, moves map[protocol.TopicPartition]storage.Moving,
+	wanted map[protocol.TopicPartition]bool) (
 	out []kmsg.DescribeLogDirsResponseDirTopic) {
-	var found []*storage.Log
-	for _, l := range b.store.All() {
-		if path.Dir(l.Dir()) == dir.Path && (wanted == nil || wanted[l.Partition()]) {
-			found = append(found, l)
-		}
-	}
-	for _, l := range found {
-		tp := l.Partition()
+	add := func(tp protocol.TopicPartition, rp kmsg.DescribeLogDirsResponseDirTopicPartition) {
 		if len(out) == 0 || out[len(out)-1].Topic != tp.Topic {
 			t := kmsg.NewDescribeLogDirsResponseDirTopic()
 			t.Topic = tp.Topic
 			out = append(out, t)
 		}
-		rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
-		rp.Partition, rp.Size = tp.Partition, l.Size()
-		if p := b.partitions.get(tp); p != nil {
-			rp.OffsetLag = max(0, int64(l.Bounds().End-p.highWatermark()))
-		}
 		t := &out[len(out)-1]
 		t.Partitions = append(t.Partitions, rp)
+	}
+	for _, l := range b.store.All() {
+		tp := l.Partition()
+		if wanted != nil && !wanted[tp] {
+			continue
+		}
+		rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+		rp.Partition = tp.Partition
+		if path.Dir(l.Dir()) == dir.Path {
+			rp.Size = l.Size()
+			if p := b.partitions.get(tp); p != nil {
+				rp.OffsetLag = max(0, int64(l.Bounds().End-p.highWatermark()))
+			}
+			add(tp, rp)
+			continue
+		}
+		if m, moves := moves[tp]; moves && m.Dir == dir.Path {
+			rp.IsFuture, rp.Size = true, m.Bytes
+			rp.OffsetLag = max(0, int64(l.Bounds().End-m.End))
+			add(tp, rp)
+		}
 	}
 	return out
 }

@@ -35,6 +35,7 @@ var handlers = map[int16]handler{
 	23: handleOffsetForLeaderEpoch,
 	32: handleDescribeConfigs,
 	33: handleAlterConfigs,
+	34: handleAlterReplicaLogDirs,
 	35: handleDescribeLogDirs,
 	37: handleCreatePartitions,
 	42: handleDeleteGroups,

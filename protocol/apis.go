@@ -63,6 +63,7 @@ var apis = []API{
 	{23, 2, 4, 2, "OffsetForLeaderEpoch", 4, func() kmsg.Request { return kmsg.NewPtrOffsetForLeaderEpochRequest() }},
 	{32, 1, 4, 1, "DescribeConfigs", 4, func() kmsg.Request { return kmsg.NewPtrDescribeConfigsRequest() }},
 	{33, 0, 2, 0, "AlterConfigs", 2, func() kmsg.Request { return kmsg.NewPtrAlterConfigsRequest() }},
+	{34, 1, 2, 1, "AlterReplicaLogDirs", 2, func() kmsg.Request { return kmsg.NewPtrAlterReplicaLogDirsRequest() }},
 	{35, 1, 5, 1, "DescribeLogDirs", 2, func() kmsg.Request { return kmsg.NewPtrDescribeLogDirsRequest() }},
 	{37, 0, 3, 0, "CreatePartitions", 2, func() kmsg.Request { return kmsg.NewPtrCreatePartitionsRequest() }},
 	{42, 0, 3, 0, "DeleteGroups", 2, func() kmsg.Request { return kmsg.NewPtrDeleteGroupsRequest() }},

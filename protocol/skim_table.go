@@ -31,6 +31,7 @@ var skimTable = map[int16]*skimStruct{
 	23: &skimOffsetForLeaderEpochRequest,
 	32: &skimDescribeConfigsRequest,
 	33: &skimAlterConfigsRequest,
+	34: &skimAlterReplicaLogDirsRequest,
 	35: &skimDescribeLogDirsRequest,
 	37: &skimCreatePartitionsRequest,
 	42: &skimDeleteGroupsRequest,
@@ -447,6 +448,26 @@ var skimAlterConfigsRequest = skimStruct{
 	fields: []skimField{
 		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimAlterConfigsRequestResource, size: int(unsafe.Sizeof(kmsg.AlterConfigsRequestResource{}))}, /* Resources */
 		{kind: skimFixed, from: 0, to: skimNever, bytes: 1}, /* ValidateOnly */
+	},
+}
+
+var skimAlterReplicaLogDirsRequestDirTopic = skimStruct{
+	fields: []skimField{
+		{kind: skimString, from: 0, to: skimNever, null: skimNever},                                                   /* Topic */
+		{kind: skimFixedArray, from: 0, to: skimNever, null: skimNever, bytes: 4, size: int(unsafe.Sizeof(int32(0)))}, /* Partitions */
+	},
+}
+
+var skimAlterReplicaLogDirsRequestDir = skimStruct{
+	fields: []skimField{
+		{kind: skimString, from: 0, to: skimNever, null: skimNever}, /* Dir */
+		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimAlterReplicaLogDirsRequestDirTopic, size: int(unsafe.Sizeof(kmsg.AlterReplicaLogDirsRequestDirTopic{}))}, /* Topics */
+	},
+}
+
+var skimAlterReplicaLogDirsRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimAlterReplicaLogDirsRequestDir, size: int(unsafe.Sizeof(kmsg.AlterReplicaLogDirsRequestDir{}))}, /* Dirs */
 	},
 }
 

@@ -86,12 +86,12 @@ func (m *moves) init(dirs []*dataDir) {
 func (s *Store) Move(tp protocol.TopicPartition, dir string) error {
 	s.changes.Lock()
 	defer s.changes.Unlock()
-	to := s.dirAt(dir)
-	if to == nil {
-		return protocol.Errorf(protocol.LogDirNotFound, "%s is not a data folder of this broker", dir)
-	}
 	if len(futureDir(tp, s.o.NewID())) > nameMax {
 		return protocol.Errorf(protocol.InvalidTopicException, "the topic's name is too long for the folder of a move")
+	}
+	to := s.dirAt(dir)
+	if to == nil {
+		return protocol.Errorf(protocol.LogDirNotFound, "%q is not a data folder of this broker", dir)
 	}
 	if m := s.moves.of(tp); m != nil {
 		if m.to == to {
@@ -139,7 +139,7 @@ func (s *Store) movable(tp protocol.TopicPartition, to *dataDir) (*Log, error) {
 // dirAt is a data folder by its path, nil where there is none.
 func (s *Store) dirAt(dir string) *dataDir {
 	for _, d := range s.dirs {
-		if d.path == path.Clean(dir) {
+		if dir != "" && d.path == path.Clean(dir) {
 			return d
 		}
 	}
@@ -328,35 +328,46 @@ func parseFutureDir(name string) (protocol.TopicPartition, bool) {
 // pace spreads work over time.
 type pace struct {
 	mu   sync.Mutex
-	free time.Time // when the work admitted so far is paid for
+	owed float64 // bytes that were admitted and are not paid for yet
+	at   time.Time
 }
 
-// admit is how long to wait before so many bytes more, at a rate per second.
-func (p *pace) admit(now time.Time, bytes, rate int64) time.Duration {
+// admit lets so many bytes more through when those before them are paid for at a rate per second. Otherwise it says how
+// long that takes.
+func (p *pace) admit(now time.Time, bytes, rate int64) (wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.free.Before(now) {
-		p.free = now
+	perSecond := float64(max(rate, 1))
+	p.owed = max(0, p.owed-perSecond*now.Sub(p.at).Seconds())
+	p.at = now
+	if p.owed > 0 {
+		return time.Duration(min(p.owed/perSecond, pauseMax.Seconds()) * float64(time.Second))
 	}
-	wait := p.free.Sub(now)
-	p.free = p.free.Add(time.Duration(float64(bytes) / float64(max(rate, 1)) * float64(time.Second)))
-	return wait
+	p.owed = float64(bytes)
+	return 0
 }
+
+// pauseMax is after what time a waiting mover looks whether the rate is another.
+const pauseMax = 500 * time.Millisecond
 
 // pause waits until so many bytes may be copied, and not longer than the move is wanted.
 func (m *move) pause(s *Store, bytes int64) error {
-	wait := s.moves.pace.admit(time.Now(), bytes, s.Tuning().MoveBytesPerSecond)
-	if wait <= 0 {
-		return m.wanted(s)
+	for {
+		if err := m.wanted(s); err != nil {
+			return err
+		}
+		wait := s.moves.pace.admit(time.Now(), bytes, s.Tuning().MoveBytesPerSecond)
+		if wait == 0 {
+			return nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-m.ended:
+		case <-s.background.stop:
+		}
+		t.Stop()
 	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-m.ended:
-	case <-s.background.stop:
-	}
-	return m.wanted(s)
 }
 
 func (m *move) wanted(s *Store) error {

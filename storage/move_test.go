@@ -261,11 +261,13 @@ func TestMovesArePaced(t *testing.T) {
 		bytes int64
 		want  time.Duration
 	}{
-		{0, 1000, 0},
-		{0, 500, time.Second},
-		{time.Second, 500, 500 * time.Millisecond},
-		{time.Hour, 1, 0}, // what was not used is not saved up
-		{0, 1, time.Millisecond},
+		{0, 400, 0},
+		{0, 100, 400 * time.Millisecond},
+		{100 * time.Millisecond, 100, 300 * time.Millisecond},
+		{300 * time.Millisecond, 100, 0},
+		{time.Hour, 5000, 0}, // what was not used is not saved up
+		{time.Second, 1, pauseMax},
+		{4 * time.Second, 1, 0},
 	} {
 		now = now.Add(tc.later)
 		if got := p.admit(now, tc.bytes, 1000); got != tc.want {
