@@ -22,7 +22,8 @@ const (
 )
 
 var children = map[string]func() error{
-	"open": openInChild,
+	"open":  openInChild,
+	"drain": drainInChild,
 }
 
 // found is what a child measured.

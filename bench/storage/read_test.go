@@ -3,11 +3,14 @@
 package storage
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -145,36 +148,30 @@ func (r *reading) copy(t testing.TB, n int64) speed {
 	})
 }
 
-// loopback is a connection whose other end throws away what it gets.
+// loopback is a connection to a process that throws away what it gets.
 func loopback(t testing.TB) *socket {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"=drain")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		buf := make([]byte, 1<<20)
-		for {
-			if _, err := c.Read(buf); err != nil {
-				return
-			}
-		}
-	}()
-	c, err := net.Dial("tcp", ln.Addr().String())
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimSpace(addr))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = c.Close()
-		_ = ln.Close()
-		<-done
+		_ = cmd.Wait()
 	})
 	tcp := c.(*net.TCPConn)
 	raw, err := tcp.SyscallConn()
@@ -182,4 +179,23 @@ func loopback(t testing.TB) *socket {
 		t.Fatal(err)
 	}
 	return &socket{TCPConn: tcp, raw: raw}
+}
+
+// drainInChild prints where it listens, takes one connection, and reads it to its end.
+func drainInChild() error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(ln.Addr())
+	c, err := ln.Accept()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<20)
+	for {
+		if _, err := c.Read(buf); err != nil {
+			return nil
+		}
+	}
 }

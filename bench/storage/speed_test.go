@@ -4,7 +4,6 @@ package storage
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 // that does other things meanwhile.
 type speed struct {
 	clock float64 // MB/s
-	cpu   float64 // MB per second of processor time, of the goroutine that did the work and of the kernel on its behalf
+	cpu   float64 // MB per second of processor time, of this process and of the kernel on its behalf
 }
 
 type speeds []speed
@@ -23,20 +22,18 @@ type speeds []speed
 // measure is the speed of work that moves so many bytes.
 func measure(t testing.TB, bytes int, work func() error) speed {
 	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	used, began := threadTime(t), time.Now()
+	used, began := processTime(t), time.Now()
 	if err := work(); err != nil {
 		t.Fatal(err)
 	}
 	mb := float64(bytes) / 1e6
-	return speed{clock: mb / time.Since(began).Seconds(), cpu: mb / (threadTime(t) - used).Seconds()}
+	return speed{clock: mb / time.Since(began).Seconds(), cpu: mb / (processTime(t) - used).Seconds()}
 }
 
-func threadTime(t testing.TB) time.Duration {
+func processTime(t testing.TB) time.Duration {
 	t.Helper()
 	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 		t.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
