@@ -123,10 +123,11 @@ func (d *dataDir) forget(fsys vfs.FS, tp protocol.TopicPartition) error {
 
 // keepStart implements keeper.
 func (s *Store) keepStart(l *Log) error {
-	if d := s.folderOf(l); d != nil {
-		return s.keepStarts(d, l)
+	d := s.folderOf(l)
+	if d == nil || d.says(logStartFile, l.tp, protocol.Offset(l.start.Load())) {
+		return nil // nearly always; to put the whole file together asks every log
 	}
-	return nil
+	return s.keepStarts(d, l)
 }
 
 // keepRecoveryPoint implements keeper.
@@ -146,4 +147,11 @@ func (s *Store) folderOf(l *Log) *dataDir {
 		}
 	}
 	return nil
+}
+
+// says is whether a checkpoint, as it is on disk, has this offset for a partition; 0 may also be left out.
+func (d *dataDir) says(name string, tp protocol.TopicPartition, at protocol.Offset) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.written[name][tp] == at
 }

@@ -121,6 +121,7 @@ func (c *Cut) Publish() {
 	s.seq.Add(1)
 	s.checks.cut(c.size)
 	s.maxSure.Store(false)
+	s.follows.Store(new(follows))
 	s.offsets.forget(c.offsets)
 	s.times.forget(c.times)
 	s.maxTimestamp.Store(c.maxTimestamp)

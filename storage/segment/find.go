@@ -21,6 +21,7 @@ type Place struct {
 // The batches on the way to the one found are checked, and it as well; see Sure. An *IndexError says that the index led
 // astray: Mend helps.
 func (s *Segment) Find(offset protocol.Offset) (p Place, ok bool, err error) {
+	follows := s.follows.Load() // before the size: see there
 	size, next := s.Published()
 	if offset >= next || size == 0 {
 		return Place{}, false, nil
@@ -30,11 +31,21 @@ func (s *Segment) Find(offset protocol.Offset) (p Place, ok bool, err error) {
 			return Place{Position: from, Bytes: to - from}, true, nil
 		}
 	}
-	start, err := s.lookup(offset)
-	if err != nil {
-		return Place{}, false, err
+	from, known := follows.at(s.base, offset)
+	if !known {
+		if from, err = s.lookup(offset); err != nil {
+			return Place{}, false, err
+		}
 	}
-	return s.walk(start, size, func(head batch.Batch) bool { return head.LastOffset() >= offset })
+	next = offset
+	p, ok, err = s.walk(from, size, func(head batch.Batch) bool {
+		next = head.LastOffset() + 1
+		return next > offset
+	})
+	if ok && err == nil {
+		follows.note(s.base, next, p.Position+p.Bytes)
+	}
+	return p, ok, err
 }
 
 // walk goes from a place that an index named to the first batch for which found is true, and checks what it goes past.
@@ -157,6 +168,8 @@ type scanner struct {
 	buf *[]byte
 	at  int64 // the position of the buffer's first byte
 	n   int   // bytes in the buffer
+
+	dense bool // the batches are so small that a read of the whole buffer brings several headers
 }
 
 func newScanner(s *Segment, f vfs.File, pos, end int64) scanner {
@@ -175,7 +188,10 @@ func (sc *scanner) next() (head batch.Batch, pos int64, err error) {
 		return nil, pos, sc.damage(fmt.Errorf("%d bytes are left, too few for a batch", sc.end-pos))
 	}
 	if pos < sc.at || pos+batch.HeaderBytes > sc.at+int64(sc.n) {
-		want := min(int64(len(*sc.buf)), sc.end-pos)
+		want := int64(batch.HeaderBytes)
+		if sc.dense {
+			want = min(int64(len(*sc.buf)), sc.end-pos)
+		}
 		n, err := sc.f.ReadAt((*sc.buf)[:want], pos)
 		if n < batch.HeaderBytes {
 			return nil, pos, sc.s.shortRead(pos, err)
@@ -194,6 +210,7 @@ func (sc *scanner) next() (head batch.Batch, pos int64, err error) {
 		return nil, pos, sc.damage(err)
 	}
 	sc.pos, sc.last = pos+bytes, head.LastOffset()
+	sc.dense = bytes < int64(len(*sc.buf))/2
 	return head, pos, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/vfs"
@@ -30,6 +31,8 @@ type index struct {
 	made bool       // the file exists
 	kept int        // entries in the file
 	tail []byte     // entries after those
+
+	near atomic.Int32 // the block of the file in which the last lookup ended; the next one is likely to, too
 }
 
 // open looks at the size that the file has on disk, -1 where there is none. A size that is no multiple of an entry is
@@ -217,6 +220,11 @@ func (x *index) floor(below func(entry []byte, key int64) bool, key int64, out [
 	if kept == 0 {
 		return false, nil
 	}
+	return x.floorInFile(kept, below, key, out)
+}
+
+// floorInFile is floor among the entries in the file.
+func (x *index) floorInFile(kept int, below func([]byte, int64) bool, key int64, out []byte) (ok bool, err error) {
 	f, err := x.file.acquire()
 	if err != nil {
 		return false, err
@@ -224,31 +232,56 @@ func (x *index) floor(below func(entry []byte, key int64) bool, key int64, out [
 	defer x.file.release()
 	buf := x.file.d.buffers.get()
 	defer x.file.d.buffers.put(buf)
-	block := (*buf)[:blockBytes/x.entryBytes*x.entryBytes]
-	per := len(block) / x.entryBytes
-
-	// First the block, by the first entry of each; then the entry in it.
+	room := (*buf)[:blockBytes/x.entryBytes*x.entryBytes]
+	per := len(room) / x.entryBytes
 	lo, hi := 0, (kept+per-1)/per // below(first of lo) is true or lo is 0; below(first of hi) is false
+
+	// Who reads on from where it was finds the entry in the block of the time before.
+	near := min(int(x.near.Load()), hi-1)
+	block, err := x.readBlock(f, room, near, kept)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case !below(block[:x.entryBytes], key):
+		hi = max(near, 1)
+	case near+1 < hi && below(block[len(block)-x.entryBytes:], key):
+		lo = near // or a later one
+	default:
+		lo, hi = near, near+1
+	}
+
+	// Else first the block, by the first entry of each; then the entry in it.
 	for hi-lo > 1 {
 		mid := (lo + hi) / 2
-		if err := x.read(f, block[:x.entryBytes], int64(mid)*int64(per)*int64(x.entryBytes)); err != nil {
+		if err := x.read(f, room[:x.entryBytes], int64(mid)*int64(per)*int64(x.entryBytes)); err != nil {
 			return false, err
 		}
-		if below(block[:x.entryBytes], key) {
+		if below(room[:x.entryBytes], key) {
 			lo = mid
 		} else {
 			hi = mid
 		}
+		near = -1 // its bytes are gone
 	}
-	block = block[:min(per, kept-lo*per)*x.entryBytes]
-	if err := x.read(f, block, int64(lo)*int64(per)*int64(x.entryBytes)); err != nil {
-		return false, err
+	if lo != near {
+		if block, err = x.readBlock(f, room, lo, kept); err != nil {
+			return false, err
+		}
+		x.near.Store(int32(lo))
 	}
 	if !below(block[:x.entryBytes], key) {
 		return false, nil
 	}
 	copy(out[:x.entryBytes], block[x.floorIn(block, below, key)*x.entryBytes:])
 	return true, nil
+}
+
+// readBlock reads into room the i-th block of a file of kept entries.
+func (x *index) readBlock(f vfs.File, room []byte, i, kept int) ([]byte, error) {
+	per := len(room) / x.entryBytes
+	block := room[:min(per, kept-i*per)*x.entryBytes]
+	return block, x.read(f, block, int64(i)*int64(len(room)))
 }
 
 // floorIn is floor among entries in memory, the first of which is below.

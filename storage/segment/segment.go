@@ -28,6 +28,8 @@ type Segment struct {
 	next atomic.Int64 // the offset after the last record
 	tip  atomic.Pointer[tip]
 
+	follows atomic.Pointer[follows] // never nil
+
 	// The largest timestamp and the last offset of its batch; timed apart from size, since only lookups by time need
 	// it.
 	maxTimestamp atomic.Int64
@@ -55,6 +57,7 @@ func newSegment(d *Descriptors, dir string, base protocol.Offset) *Segment {
 	}
 	s.offsets.entryBytes = indexEntryBytes
 	s.times.entryBytes = timeEntryBytes
+	s.follows.Store(new(follows))
 	s.next.Store(int64(base))
 	s.txns.size = -1
 	s.maxTimestamp.Store(NoTimestamp)
