@@ -55,6 +55,7 @@ type move struct {
 type segmentCopy struct {
 	base  protocol.Offset
 	sizes segment.Sizes
+	mends int32
 	sure  bool // complete: the segment was closed when it was copied
 }
 
@@ -358,7 +359,8 @@ func (m *move) pause(s *Store, bytes int64) error {
 		}
 		wait := s.moves.pace.admit(time.Now(), bytes, s.Tuning().MoveBytesPerSecond)
 		if wait == 0 {
-			return nil
+			m.to.space.appended.Add(bytes)
+			return m.fits(bytes)
 		}
 		t := time.NewTimer(wait)
 		select {

@@ -34,13 +34,27 @@ func (m *move) prepare(s *Store) error {
 	if err := m.wanted(s); err != nil {
 		return err
 	}
+	if err := m.fits(m.l.Size()); err != nil {
+		return err
+	}
 	return s.fs.Mkdir(m.folder)
+}
+
+// fits says whether the target has room for so many bytes more, apart from its reserve.
+func (m *move) fits(bytes int64) error {
+	seen := m.to.space.seen.Load()
+	if seen == nil || seen.Free-seen.Reserve >= bytes {
+		return nil
+	}
+	return fmt.Errorf("%s has %d bytes free, of which %d are kept in reserve, and %d are needed", m.to.path, seen.Free,
+		seen.Reserve, bytes)
 }
 
 // plan is what a round has to bring into the target.
 type plan struct {
 	segments []*segment.Segment
 	sizes    []segment.Sizes // of segments
+	mends    []int32         // of segments
 	snapshot protocol.Offset // of the newest file with the producers' state, -1 where there is none
 	left     int64           // bytes
 }
@@ -58,6 +72,11 @@ func (m *move) plan() (plan, error) {
 	p := plan{segments: *l.segments.Load(), snapshot: l.w.snapshot}
 	for i, seg := range p.segments {
 		c := m.copies[seg]
+		if c != nil && c.mends != seg.Mends() { // its indexes are others now
+			c.sure = false
+			c.sizes.Index, c.sizes.Time = -1, -1
+		}
+		p.mends = append(p.mends, seg.Mends())
 		if c != nil && c.sure && i < len(p.segments)-1 {
 			p.sizes = append(p.sizes, c.sizes)
 			continue
@@ -147,6 +166,7 @@ func (m *move) bring(s *Store, p plan, pause func(bytes int64) error) error {
 		if err := m.copySegment(s, c, p.sizes[i], pause); err != nil {
 			return err
 		}
+		c.mends = p.mends[i]
 		if c.sure = i < len(p.segments)-1; c.sure {
 			m.behind.Store(int64(p.segments[i+1].Base()))
 		}

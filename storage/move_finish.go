@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"slices"
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/segment"
@@ -59,32 +60,38 @@ func (m *move) mark(s *Store, from *dataDir) error {
 // writes a checkpoint.
 func (s *Store) announce(m *move, from *dataDir) error {
 	tp, b := m.l.tp, m.l.Bounds()
-	lines := map[string]protocol.Offset{
-		recoveryPointFile: b.Synced, highWatermarkFile: m.l.HighWatermark(), logStartFile: b.Start,
+	lines := map[string]protocol.Offset{recoveryPointFile: b.Synced, highWatermarkFile: m.l.HighWatermark()}
+	if b.Start > 0 {
+		lines[logStartFile] = b.Start
 	}
 	from.mu.Lock()
-	for name, o := range from.written {
-		at, ok := o[tp]
-		if _, have := lines[name]; ok && !have {
-			lines[name] = at
+	for _, name := range slices.Sorted(maps.Keys(from.written)) {
+		if _, have := lines[name]; !have && name != logStartFile {
+			if at, ok := from.written[name][tp]; ok {
+				lines[name] = at
+			}
 		}
 	}
 	from.mu.Unlock()
-	for name, at := range lines {
-		if err := m.to.announce(s.fs, name, tp, at); err != nil {
+	m.to.mu.Lock()
+	files := slices.Sorted(maps.Keys(m.to.written))
+	m.to.mu.Unlock()
+	for _, name := range files {
+		at, ok := lines[name]
+		if err := m.to.announce(s.fs, name, tp, at, ok); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// announce adds the line of a partition that is about to come. A start of 0 is no line, and takes an older one away.
-func (d *dataDir) announce(fsys vfs.FS, name string, tp protocol.TopicPartition, at protocol.Offset) error {
+// announce adds the line of a partition that is about to come. Without one, what an earlier move has left goes.
+func (d *dataDir) announce(fsys vfs.FS, name string, tp protocol.TopicPartition, at protocol.Offset, ok bool) error {
 	d.mu.Lock()
 	if d.arriving[name] == nil {
 		d.arriving[name] = offsets{}
 	}
-	if delete(d.arriving[name], tp); at > 0 || name != logStartFile {
+	if delete(d.arriving[name], tp); ok {
 		d.arriving[name][tp] = at
 	}
 	d.mu.Unlock()

@@ -19,6 +19,9 @@ func (s *Segment) Written() (Sizes, error) {
 	return Sizes{Log: s.Size(), Index: s.offsets.written(), Time: s.times.written(), Txn: s.txns.size}, nil
 }
 
+// Mends is how often the indexes were made anew while they were in use: their files then begin with other entries.
+func (s *Segment) Mends() int32 { return s.mends.Load() }
+
 // written is the size of the entries in the file, -1 where there is no file.
 func (x *index) written() int64 {
 	x.mu.Lock()
@@ -43,6 +46,12 @@ func (s *Segment) In(dir string) *Segment {
 	c.tip.Store(s.tip.Load())
 	c.maxTimestamp.Store(s.maxTimestamp.Load())
 	c.maxRelative.Store(s.maxRelative.Load())
+	c.checks.opened.Store(s.checks.opened.Load()) // what was not checked before it was copied is not checked now
+	c.checks.spans.Store(s.checks.spans.Load())
+	c.checks.fits = s.checks.fits
+	c.timed.Store(s.timed.Load())
+	c.maxSure.Store(s.maxSure.Load())
+	c.mends.Store(s.mends.Load())
 	c.w = s.w
 	return c
 }
