@@ -149,6 +149,12 @@ func look(fsys vfs.FS, dir string) (onDisk, error) {
 	}
 	slices.Sort(d.segments)
 	slices.Sort(d.snapshots)
+	if len(d.segments) == 0 { // what a crash left of a log that had producers says nothing of the one that begins here
+		for _, at := range d.snapshots {
+			d.leftovers = append(d.leftovers, segment.FileName(at, segment.SnapshotSuffix))
+		}
+		d.snapshots = nil
+	}
 	for base, z := range d.sizes { // indexes without a log, of a segment whose removal was cut short
 		if z.Log < 0 {
 			for _, suffix := range []string{segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {

@@ -157,13 +157,15 @@ func (r *recovery) readEpochs() error {
 	return nil
 }
 
-// loadProducers takes the newest snapshot that is not ahead of the trusted segments, and applies what comes after it.
+// loadProducers takes the newest snapshot that is not ahead of the trusted segments, and applies what comes after it. One
+// for an offset before the first segment is of no use: it would be taken for all that a producer wrote up to there, and
+// its open transactions for open, when their ends are among what has been removed.
 func (r *recovery) loadProducers() error {
 	state := producers.New()
 	state.SetEnd(r.disk.segments[0])
 	for _, at := range slices.Backward(r.disk.snapshots) {
 		name := path.Join(r.o.dir, segment.FileName(at, segment.SnapshotSuffix))
-		if at > r.next {
+		if at > r.next || at < r.disk.segments[0] {
 			continue
 		}
 		b, err := vfs.ReadFile(r.o.files.FS(), name, smallFileMax)
@@ -297,17 +299,24 @@ func (r *recovery) finish() error {
 	stale := l.w.producers.Len() > 0 && l.w.snapshot != r.next
 	l.w.touched = l.w.epochsDirty || r.done.Bytes > 0 || stale
 	l.publishUnstable()
-	l.named.Store(r.o.clean || r.o.recovery > 0)
+	l.named.Store(r.o.recovery > 0) // a log that was closed empty was never flushed
 	l.w.rollAt = r.o.now.Add(r.o.cfg.SegmentAge)
 	return r.removeSnapshots()
 }
 
 // beginAgain replaces all segments by an empty one at the log's start. That is durable before the others go: they lie
-// below the start, so that the next opening removes what a crash leaves of them.
+// below the start, so that the next opening removes what a crash leaves of them. Producers are forgotten, as in Kafka:
+// what is known of them misses what was lost, perhaps the end of a transaction.
 func (r *recovery) beginAgain() error {
 	s, err := segment.Create(r.o.files, r.o.dir, r.o.start)
 	if err != nil {
 		return err
+	}
+	for _, at := range r.disk.snapshots {
+		name := path.Join(r.o.dir, segment.FileName(at, segment.SnapshotSuffix))
+		if err := vfs.RemoveIfThere(r.o.files.FS(), name); err != nil {
+			return err
+		}
 	}
 	if err := r.o.files.FS().SyncDir(r.o.dir); err != nil {
 		return err
@@ -319,6 +328,8 @@ func (r *recovery) beginAgain() error {
 		}
 	}
 	r.segs, r.next = []*segment.Segment{s}, r.o.start
+	r.disk.snapshots = nil
+	r.l.w.producers, r.l.w.snapshot = producers.New(), -1
 	r.l.w.producers.SetEnd(r.next)
 	return nil
 }

@@ -212,15 +212,16 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 	return d, d.takeCleanMark(s.fs)
 }
 
-// takeCleanMark looks for the mark of an orderly end and removes it, durably: a crash from now on must not find it.
+// takeCleanMark looks for the mark of an orderly end and removes it, durably: a crash from now on must not find it. The
+// folder is synced also where there is none: a process may have been killed before it came to that, and then a crash
+// would bring back the mark, or a deleted partition in place of a new one of the same name.
 func (d *dataDir) takeCleanMark(fsys vfs.FS) error {
 	name := path.Join(d.path, cleanFile)
-	if _, err := fsys.Stat(name); err != nil {
-		return nil
-	}
-	d.clean = true
-	if err := fsys.Remove(name); err != nil {
-		return err
+	if _, err := fsys.Stat(name); err == nil {
+		d.clean = true
+		if err := fsys.Remove(name); err != nil {
+			return err
+		}
 	}
 	return fsys.SyncDir(d.path)
 }

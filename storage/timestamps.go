@@ -155,7 +155,7 @@ func betterIn(s *segment.Segment, p segment.Place, start protocol.Offset, best *
 			return err
 		}
 		offset, at := b.BaseOffset()+protocol.Offset(r.OffsetDelta), timestampOf(b, r)
-		if offset >= start && (!*found || at > best.Timestamp) {
+		if offset >= start && at != noTimestamp && (!*found || at > best.Timestamp) {
 			*best, *found = TimestampOffset{Offset: offset, Timestamp: at, Epoch: b.LeaderEpoch()}, true
 		}
 	}
