@@ -1,0 +1,230 @@
+package storage
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/storage/producers"
+	"moldau.io/moldau/storage/storagetest"
+)
+
+// simStep is one kind of thing that happens. Those with of happen to a partition that exists.
+type simStep struct {
+	name   string
+	weight int
+	of     func(w *world, p *part)
+	all    func(w *world)
+}
+
+const appendWeight = 60
+
+func simSteps() []simStep {
+	return []simStep{
+		{name: "append", weight: appendWeight, of: (*world).append},
+		{name: "repeat", weight: 3, of: (*world).repeat},
+		{name: "flush", weight: 5, of: func(w *world, p *part) { w.must(p.l.Flush()) }},
+		{name: "flush pending", weight: 6, all: func(w *world) { w.s.flushPending() }},
+		{name: "flush by time", weight: 2, all: func(w *world) { w.s.flushByTime(w.now) }},
+		{name: "checkpoint", weight: 5, all: (*world).checkpoint},
+		{name: "advance", weight: 4, of: (*world).advance},
+		{name: "remove due", weight: 4, all: func(w *world) { w.s.removeDue(w.rng.IntN(2) == 0) }},
+		{name: "restart", weight: 3, all: (*world).restart},
+		{name: "delete", weight: 2, of: (*world).delete},
+		{name: "reconfigure", weight: 2, of: (*world).reconfigure},
+		{name: "new leader", weight: 4, of: (*world).newLeader},
+		{name: "time", weight: 8, all: (*world).timePasses},
+		{name: "forget producers", weight: 2, of: (*world).expire},
+		{name: "high watermark", weight: 10, of: (*world).highWatermark},
+	}
+}
+
+// step does one thing at random.
+func (w *world) step() {
+	total := 0
+	for _, n := range w.habit.weights {
+		total += n
+	}
+	at, i := w.rng.IntN(total), 0
+	for at >= w.habit.weights[i] {
+		at -= w.habit.weights[i]
+		i++
+	}
+	w.sim.trace(w.depth, w.kinds[i].name, 0)
+	if w.kinds[i].all != nil {
+		w.sim.note(w.depth, "%s", w.kinds[i].name)
+		w.kinds[i].all(w)
+		return
+	}
+	p := w.parts[w.rng.IntN(len(w.parts))]
+	if p.l == nil {
+		w.create(p, protocol.TopicID{byte(2 + w.depth), byte(w.rng.IntN(256)), byte(w.rng.IntN(256))})
+		return
+	}
+	w.sim.note(w.depth, "%s %v %+v, model %d..%d durable %d", w.kinds[i].name, p.tp, p.l.Bounds(), p.m.Start, p.m.End,
+		p.m.Durable)
+	w.kinds[i].of(w, p)
+	if p.l != nil {
+		p.m.Durable = max(p.m.Durable, p.l.Bounds().Synced)
+	}
+}
+
+func (w *world) create(p *part, id protocol.TopicID) {
+	w.sim.note(w.depth, "create %v %v", p.tp, id)
+	p.m, p.maybe, p.wanted, p.tail = storagetest.NewModel(id, 0), true, true, 0
+	l, err := w.s.Create(p.tp, id, p.cfg)
+	w.must(err)
+	p.l, p.maybe = l, false
+	if b := l.Bounds(); b.Start != 0 || b.End != 0 {
+		w.fail("a new log of %v has the bounds %+v", p.tp, b)
+	}
+}
+
+func (w *world) delete(p *part) {
+	p.maybe, p.wanted = true, false
+	w.must(w.s.Delete(p.tp))
+	p.l, p.m, p.maybe = nil, nil, false
+}
+
+func (w *world) append(p *part) {
+	var bs []batch.Batch
+	w.src.Largest = int(p.cfg.SegmentBytes / 2)
+	from := p.m.End
+	if w.rng.IntN(10) == 0 {
+		n := 2 + w.rng.IntN(3)
+		w.src.Largest /= n
+		for range n {
+			bs = append(bs, w.src.Plain(p.m, w.now.UnixMilli()))
+		}
+	} else {
+		bs = append(bs, w.src.Next(p.m, w.now.UnixMilli()))
+	}
+	for _, b := range bs {
+		b.Stamp(0, 0) // as it comes from a client
+	}
+	p.tail = 0
+	a, err := p.l.Append(w.now, p.m.Epoch, bs...)
+	if err != nil {
+		w.fail("append to %v at %d: %v", p.tp, from, err)
+	}
+	if a.Base != from || a.Last+1 != p.m.End || a.Duplicate {
+		w.fail("append to %v: %+v, want %d..%d", p.tp, a, from, p.m.End)
+	}
+	p.m.Done = p.m.End
+	if p.cfg.FlushMessages == 1 && p.l.Bounds().Synced < p.m.End {
+		w.fail("flush.messages is 1, and %v is durable up to %d of %d", p.tp, p.l.Bounds().Synced, p.m.End)
+	}
+	if w.rng.IntN(2) == 0 {
+		p.l.SetHighWatermark(p.m.End)
+	}
+}
+
+// repeat sends a batch again that the log must know.
+func (w *world) repeat(p *part) {
+	known, ok := w.src.Known(p.m)
+	if !ok {
+		return
+	}
+	b := batch.Batch(bytes.Clone(known.Raw))
+	b.Stamp(0, 0)
+	a, err := p.l.Append(w.now, p.m.Epoch, b)
+	if err != nil || !a.Duplicate || a.Base != known.First() || a.Last+1 != known.Next() {
+		w.fail("the batch %d..%d of %v was sent again: %+v, %v", known.First(), known.Next()-1, p.tp, a, err)
+	}
+}
+
+func (w *world) checkpoint() {
+	hw := map[protocol.TopicPartition]protocol.Offset{}
+	for _, p := range w.parts {
+		if p.l != nil {
+			hw[p.tp] = p.l.HighWatermark()
+		}
+	}
+	if w.rng.IntN(2) == 0 {
+		hw = nil
+	}
+	w.must(w.s.Checkpoint(hw))
+	for _, p := range w.parts {
+		if p.l != nil {
+			p.m.Kept = p.m.Start
+		}
+	}
+}
+
+func (w *world) advance(p *part) {
+	to := w.src.Random(p.m.Start, p.m.End)
+	p.m.Start = to
+	w.must(p.l.Advance(to))
+}
+
+func (w *world) highWatermark(p *part) {
+	p.l.SetHighWatermark(w.src.Random(min(p.l.HighWatermark(), p.m.End), p.m.End))
+}
+
+// restart stops the broker in order and starts it again.
+func (w *world) restart() {
+	w.must(w.s.Close())
+	for _, p := range w.parts {
+		if p.l != nil {
+			p.m.Durable, p.m.Kept, p.tail = p.m.End, p.m.Start, 0
+		}
+	}
+	w.open()
+	for _, d := range w.s.Dirs() {
+		if !d.Clean {
+			w.fail("%s was closed in order, and has no mark", d.Path)
+		}
+	}
+	for _, p := range w.parts {
+		l, ok := w.s.Log(p.tp)
+		if !ok && p.l != nil {
+			w.fail("%v is gone after a restart: %v", p.tp, w.s.Failed(p.tp))
+		}
+		if p.l == nil {
+			if ok {
+				w.fail("%v was deleted, and is back after a restart", p.tp)
+			}
+			continue
+		}
+		p.l = l
+		// That producers were forgotten is not kept: the next time, their last use says so again.
+		w.adoptProducers(p, []protocol.Offset{p.m.Floor}, []protocol.Offset{p.m.End})
+		w.check(p)
+	}
+}
+
+func (w *world) reconfigure(p *part) {
+	p.cfg = w.config()
+	w.must(p.l.Reconfigure(p.cfg))
+}
+
+func (w *world) newLeader(p *part) {
+	p.m.Epoch += 1 + protocol.Epoch(w.rng.IntN(2))
+	if w.rng.IntN(2) == 0 {
+		p.tail = p.m.Epoch
+		w.must(p.l.AssignEpoch(p.m.Epoch))
+	}
+}
+
+func (w *world) timePasses() {
+	most := []time.Duration{time.Second, time.Second, time.Minute, 2 * time.Hour}[w.rng.IntN(4)]
+	w.now = w.now.Add(time.Duration(w.rng.Int64N(int64(most))))
+}
+
+func (w *world) expire(p *part) {
+	if w.rng.IntN(4) > 0 {
+		return
+	}
+	w.now = w.now.Add(25 * time.Hour)
+	known := p.l.Producers()
+	p.l.ExpireProducers(w.now)
+	f := storagetest.Forget{At: p.m.End}
+	for _, a := range known {
+		if !slices.ContainsFunc(p.l.Producers(), func(b producers.Active) bool { return a.ID == b.ID }) {
+			f.IDs = append(f.IDs, a.ID)
+		}
+	}
+	p.m.Forgets = append(p.m.Forgets, f)
+}
