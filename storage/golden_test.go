@@ -171,7 +171,7 @@ func checkGolden(t *testing.T, l *Log) {
 		t.Fatalf("aborted in 66..69: %v, %v", aborted, err)
 	}
 	ps := l.Producers()
-	last := producers.Active{ID: 5, Epoch: 4, LastTimestamp: 1700000100009, TxnFirst: 72}
+	last := producers.Active{ID: 5, Epoch: 4, LastOffset: 72, LastTimestamp: 1700000100009, TxnFirst: 72}
 	if len(ps) != 6 || ps[5] != last {
 		t.Fatalf("producers %+v", ps)
 	}
