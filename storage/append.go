@@ -8,6 +8,7 @@ import (
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/storage/journal"
 	"moldau.io/moldau/storage/producers"
 	"moldau.io/moldau/storage/segment"
 )
@@ -26,28 +27,33 @@ type Appended struct {
 }
 
 // Append checks, stamps, writes, indexes and publishes bs, in this order: readers see nothing before it is written, and
-// an error means that nothing was appended. It syncs only where flush.messages says so. The batches are the caller's,
-// with offsets and leader epoch written into them.
+// an error means that nothing was appended. It syncs only where flush.messages says so, and waits until the batches are
+// durable only where the configuration says so; an error then may also mean that they are appended, but not durable, and
+// the log is offline. The batches are the caller's, with offsets and leader epoch written into them.
 //
 // Errors that carry a protocol.Code are the client's: those of idempotence (OUT_OF_ORDER_SEQUENCE_NUMBER,
 // INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE) and RECORD_LIST_TOO_LARGE for a batch larger than a segment.
 // KAFKA_STORAGE_ERROR says that the log is offline, or, as a *FullError, that only the reserve is left of its disk.
 func (l *Log) Append(now time.Time, epoch protocol.Epoch, bs ...batch.Batch) (Appended, error) {
-	a, due, err := l.append(now, epoch, bs)
-	if due && err == nil {
-		err = l.flush(a.Last + 1) // outside of mu; an error has taken the log offline
+	a, err := l.Submit(now, epoch, bs...)
+	if err == nil && l.AcksDurable() {
+		err = l.Await(a.Last + 1)
 	}
 	return a, err
 }
 
-// append is Append without the flush, and says whether one is due.
-func (l *Log) append(now time.Time, epoch protocol.Epoch, bs []batch.Batch) (_ Appended, due bool, _ error) {
+// append is Append without the flush, and says whether one is due. Where there is a journal the batches are queued there.
+func (l *Log) append(now time.Time, epoch protocol.Epoch, bs []batch.Batch, j *journal.Journal) (_ Appended, due bool,
+	_ error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
 		return Appended{}, false, err
 	}
 	cfg := l.cfg.Load()
+	if l.journalFor(cfg) != j {
+		return Appended{}, false, errOtherJournal
+	}
 	verdict, size, err := l.check(cfg, bs)
 	if err != nil {
 		return Appended{}, false, err
@@ -77,7 +83,13 @@ func (l *Log) append(now time.Time, epoch protocol.Epoch, bs []batch.Batch) (_ A
 	if err := l.applied(now, bs); err != nil {
 		return Appended{}, false, err
 	}
-	return a, l.countUnflushed(now, cfg, a), nil
+	due = l.countUnflushed(now, cfg, a)
+	if j == nil {
+		l.w.connected = false
+		return a, due, nil
+	}
+	l.queue(j, a, bs)
+	return a, false, nil
 }
 
 // check asks the producers' state about every batch, and adds up the sizes.

@@ -16,6 +16,7 @@ type background struct {
 	flusher flusher
 	removal removals
 	cleaner cleaner
+	news    news
 }
 
 // chore is one kind of background work.
@@ -48,10 +49,16 @@ func (s *Store) chores() []chore {
 				l.ExpireProducers(now)
 			}
 		}},
+		{name: "tell what is durable", every: fixed(time.Hour), wake: s.background.news.wake, do: func(time.Time) {
+			s.tellAll()
+		}},
 	}
 	for _, d := range s.dirs {
-		all = append(all, chore{name: "move logs to " + d.path, every: fixed(time.Hour), wake: s.moves.wake[d],
-			do: func(time.Time) { s.moveQueued(d) }})
+		all = append(all,
+			chore{name: "move logs to " + d.path, every: fixed(time.Hour), wake: s.moves.wake[d],
+				do: func(time.Time) { s.moveQueued(d) }},
+			chore{name: "commit", every: fixed(time.Hour), wake: d.journal.Wake(), do: func(time.Time) { d.journal.Commit() }},
+			chore{name: "reclaim", every: fixed(time.Hour), wake: d.journal.Full(), do: func(time.Time) { d.journal.Reclaim() }})
 	}
 	return all
 }
@@ -62,6 +69,7 @@ func (b *background) init() {
 	b.look = make(chan struct{}, 1)
 	b.flusher.init()
 	b.cleaner.init()
+	b.news.wake = make(chan struct{}, 1)
 }
 
 func (b *background) start(s *Store) {

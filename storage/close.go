@@ -25,6 +25,7 @@ func (s *Store) Close() error {
 	brokerEpoch := s.mu.brokerEpoch
 	s.mu.Unlock()
 	s.background.end()
+	s.commit() // for those who still wait
 	s.removeDue(false)
 	errs, torn := s.closeLogs()
 	if err := s.Checkpoint(nil); err != nil {
@@ -33,8 +34,10 @@ func (s *Store) Close() error {
 	}
 	for _, d := range s.dirs {
 		if torn[d.path] {
+			d.journal.Close() // what it has is needed when the folder is opened
 			continue
 		}
+		errs = append(errs, d.journal.Remove())
 		mark := fmt.Appendf(nil, `{"version":0,"brokerEpoch":%d}`, brokerEpoch)
 		errs = append(errs, vfs.WriteFile(s.fs, path.Join(d.path, cleanFile), mark))
 	}

@@ -153,6 +153,13 @@ func (s *Store) openFound(f found) {
 		return
 	}
 	s.mu.logs[f.tp] = l
+	if r.Rescued {
+		f.d.replayed = append(f.d.replayed, l)
+	}
+	if r.Replayed > 0 {
+		s.replayedBatches.Add(uint64(r.Replayed))
+		s.logger.Info("acknowledged batches were taken from the journal", append(attrs, "end", r.End, "batches", r.Replayed)...)
+	}
 	if r.Lowered {
 		s.lowered = append(s.lowered, l)
 	}
@@ -171,7 +178,11 @@ func (s *Store) openIn(f found) (*Log, Recovered, error) {
 	if err != nil {
 		return nil, Recovered{}, err
 	}
-	return openLog(opening{
+	replays, rescued, err := s.replays(f, id)
+	if err != nil {
+		return nil, Recovered{}, err
+	}
+	l, r, err := openLog(opening{
 		tp:       f.tp,
 		id:       id,
 		dir:      f.path,
@@ -185,7 +196,11 @@ func (s *Store) openIn(f found) (*Log, Recovered, error) {
 		start:    f.d.written[logStartFile][f.tp],
 		hw:       f.d.written[highWatermarkFile][f.tp],
 		cleaned:  f.d.written[cleanerFile][f.tp],
+		journal:  f.d.journal,
+		replays:  replays,
 	})
+	r.Rescued = rescued
+	return l, r, err
 }
 
 // readPartition is the topic's id, zero where the file is missing or was torn by a crash: it is not flushed on its own,

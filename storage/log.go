@@ -9,6 +9,7 @@ import (
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/epoch"
+	"moldau.io/moldau/storage/journal"
 	"moldau.io/moldau/storage/producers"
 	"moldau.io/moldau/storage/segment"
 )
@@ -37,7 +38,14 @@ type Log struct {
 
 	flushing sync.Mutex // one flush at a time; taken before mu
 
-	named atomic.Bool // the folder's own name is durable, and that of the first segment
+	named     atomic.Bool  // the folder's own name is durable, and that of the first segment
+	namedUpTo atomic.Int64 // base of the newest segment whose name the journal's commit has made durable
+
+	durable   atomic.Int64 // see Durable; the recovery point may be ahead of it. Written under committed
+	committed sync.Mutex   // held for a few instructions; nothing is locked under it
+	journal   atomic.Pointer[journal.Journal]
+	listener  atomic.Pointer[func()]
+	toTell    atomic.Bool // the listener is about to be called
 
 	mu sync.Mutex // the writer's turn. Held across writes, never across a sync
 	w  struct {   // guarded by mu
@@ -55,6 +63,10 @@ type Log struct {
 		closed      bool            // its files are let go
 		snapshot    protocol.Offset // the newest snapshot file is for here; -1 when there is none
 		cuts        int             // how often records were cut off the end, for who copies or cleans the log
+
+		member    *membership // in the journal; nil until the first append that must be durable, and after a cut or a move
+		connected bool        // everything in the log is durable, or queued there
+		cutters   int         // who is about to cut records off the end: nothing is copied to the journal meanwhile
 	}
 }
 
@@ -73,6 +85,8 @@ type keeper interface {
 	keepCleaned(l *Log) error
 	// removeLater deletes files in the background, after delay.
 	removeLater(names []string, delay time.Duration)
+	// tell has the log's listener called.
+	tell(l *Log)
 }
 
 const (
@@ -130,6 +144,9 @@ func (l *Log) Reconfigure(cfg Config) error {
 		return fmt.Errorf("configuration of %v: %w", l.tp, err)
 	}
 	l.cfg.Store(&cfg)
+	if cfg.durable() {
+		l.Secure() // what was not asked for until now
+	}
 	return nil
 }
 

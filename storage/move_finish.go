@@ -31,6 +31,9 @@ func (s *Store) finishMove(m *move) (done bool, err error) {
 		return false, err
 	}
 	l, from := m.l, s.dirAt(path.Dir(m.l.Dir()))
+	if err := m.to.journal.Forget(l.name()); err != nil { // from when it was in that folder before
+		return false, err
+	}
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
 	if err := m.mark(s, from); err != nil {
@@ -40,6 +43,7 @@ func (s *Store) finishMove(m *move) (done bool, err error) {
 	if done, err = s.takeOver(m, from); !done || err != nil {
 		return false, err
 	}
+	s.tell(l) // what was on its way in the old journal is durable too
 	s.moves.forget(m)
 	s.leave(l, from, old)
 	return true, nil
@@ -146,6 +150,8 @@ func (s *Store) takeOver(m *move, from *dataDir) (done bool, err error) {
 	for i, seg := range before {
 		after[i] = seg.In(final)
 	}
+	l.leaveJournal()
+	l.journal.Store(m.to.journal)
 	l.folder.Store(&final)
 	l.segments.Store(&after)
 	l.synced.Store(int64(l.active().Next()))

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"log/slog"
 	"path"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/epoch"
+	"moldau.io/moldau/storage/journal"
 	"moldau.io/moldau/storage/producers"
 	"moldau.io/moldau/storage/segment"
 	"moldau.io/moldau/storage/vfs"
@@ -22,20 +24,22 @@ const smallFileMax = 64 << 20
 
 // opening is what is needed to open one log.
 type opening struct {
-	tp     protocol.TopicPartition
-	id     protocol.TopicID
-	dir    string
-	files  *segment.Descriptors
-	keeper keeper
-	cfg    Config
-	logger *slog.Logger
-	now    time.Time
+	tp      protocol.TopicPartition
+	id      protocol.TopicID
+	dir     string
+	files   *segment.Descriptors
+	keeper  keeper
+	journal *journal.Journal // nil for a log that is only read
+	cfg     Config
+	logger  *slog.Logger
+	now     time.Time
 
 	clean    bool            // the log was closed, and nothing has to be read again
 	recovery protocol.Offset // everything before it was durable
 	start    protocol.Offset // the start that was last kept
 	hw       protocol.Offset // the high watermark that was last kept
 	cleaned  protocol.Offset // everything before it was compacted
+	replays  []source        // what the journal has of the log
 }
 
 // Recovered says what opening a log after a crash did.
@@ -43,6 +47,8 @@ type Recovered struct {
 	Segments int             // that were read again
 	Bytes    int64           // that were read again
 	Cut      int64           // bytes that did not check out and were removed
+	Replayed int             // batches that were in the journal only
+	Rescued  bool            // there is a rescue file
 	End      protocol.Offset // where the log ends now
 	Reason   error           // why the first byte that was cut did not check out
 	// Lowered says that the recovery point is lower than it was, since indexes below it were made anew and not synced.
@@ -63,6 +69,8 @@ func openLog(o opening) (*Log, Recovered, error) {
 	l := &Log{tp: o.tp, id: o.id, files: o.files, logger: o.logger, keeper: o.keeper}
 	l.folder.Store(&o.dir)
 	l.cfg.Store(&o.cfg)
+	l.journal.Store(o.journal)
+	l.namedUpTo.Store(-1)
 	l.w.snapshot = -1
 	l.w.flushedAt = o.now
 	l.unstable.Store(noUnstable)
@@ -80,6 +88,9 @@ func openLog(o opening) (*Log, Recovered, error) {
 		if err := vfs.RemoveIfThere(o.files.FS(), path.Join(o.dir, name)); err != nil {
 			return nil, Recovered{}, err
 		}
+	}
+	if len(disk.segments) == 0 && len(o.replays) > 0 {
+		return nil, Recovered{}, fmt.Errorf("the journal has records of the log, and %s has no segment; %s", o.dir, wayOut)
 	}
 	if len(disk.segments) == 0 {
 		l.SetHighWatermark(o.start)

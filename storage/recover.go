@@ -63,6 +63,9 @@ func (r *recovery) run() error {
 	if err := r.readAgain(); err != nil {
 		return err
 	}
+	if err := r.replayJournal(); err != nil {
+		return err
+	}
 	return r.finish()
 }
 
@@ -292,12 +295,13 @@ func (r *recovery) finish() error {
 		l.synced.Store(int64(r.next))
 	}
 	h, changed := r.epochs.TruncateStart(start)
-	l.w.epochsDirty = l.w.epochsDirty || changed || r.done.Bytes > 0
+	again := r.done.Bytes > 0 || r.done.Replayed > 0
+	l.w.epochsDirty = l.w.epochsDirty || changed || again
 	l.epochs.Store(&h)
 	// A crash may have taken the snapshot of a segment's end that the recovery point lies at: then nothing was read again,
 	// and yet the state must be written when the log is closed.
 	stale := l.w.producers.Len() > 0 && l.w.snapshot != r.next
-	l.w.touched = l.w.epochsDirty || r.done.Bytes > 0 || stale
+	l.w.touched = l.w.epochsDirty || again || stale
 	l.publishUnstable()
 	l.named.Store(r.o.recovery > 0) // a log that was closed empty was never flushed
 	l.w.rollAt = r.o.now.Add(r.o.cfg.SegmentAge)

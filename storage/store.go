@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage/journal"
 	"moldau.io/moldau/storage/segment"
 	"moldau.io/moldau/storage/vfs"
 )
@@ -45,7 +46,9 @@ type Options struct {
 	Now func() time.Time
 	// NewID makes ids and unique parts of names. Default NewID. A simulation gives both, and one closing thread, so that
 	// the same seed makes the same calls to the file system.
-	NewID        func() string
+	NewID func() string
+	// Journal is how big the journals of appends that must be durable get. Default: see journal.Config.
+	Journal      JournalOptions
 	CloseThreads int // how many logs are closed at a time; default 16
 }
 
@@ -84,6 +87,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// JournalOptions are fields of journal.Config.
+type JournalOptions struct {
+	FileBytes, DirectBytes int64
+	Files                  int
+}
+
 // Store is all logs of a broker's data folders. Its methods may be called by anyone at any time.
 type Store struct {
 	fs     vfs.FS // set on opening, never changed
@@ -97,6 +106,8 @@ type Store struct {
 	deleted    [reasons]atomic.Int64 // segments
 	moves      moves
 	lowered    []*Log // while logs are opened; under mu
+
+	replayedBatches atomic.Uint64
 
 	changes sync.Mutex // one Create or Delete at a time; taken before every other lock
 
@@ -116,6 +127,10 @@ type dataDir struct {
 	lock  io.Closer
 	clean bool // how it was left, on opening
 	space space
+
+	journal  *journal.Journal
+	found    *journal.Found // what a former run has left; only while the store is opened
+	replayed []*Log         // logs with a rescue file; only while the store is opened, under Store.mu
 
 	mu      sync.Mutex // one writer of checkpoints at a time; held across their writes
 	written map[string]offsets
@@ -165,7 +180,11 @@ func openIdle(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 		s.dirs = append(s.dirs, d)
 	}
 	s.moves.init(s.dirs)
-	if err := s.load(); err != nil {
+	err := s.load()
+	if err == nil {
+		err = s.endJournals()
+	}
+	if err != nil {
 		s.unlock()
 		return nil, err
 	}
@@ -208,6 +227,9 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 			s.logger.Warn("a checkpoint cannot be read, its logs are read again", "dir", dir, "err", err)
 			d.written[name] = offsets{}
 		}
+	}
+	if err := s.openJournal(d); err != nil {
+		return nil, err
 	}
 	return d, d.takeCleanMark(s.fs)
 }
@@ -342,6 +364,9 @@ func (s *Store) create(d *dataDir, tp protocol.TopicPartition, id protocol.Topic
 	if err := d.forget(s.fs, tp); err != nil {
 		return nil, err
 	}
+	if err := d.journal.Forget(journal.Name{ID: id, Partition: tp}); err != nil {
+		return nil, err
+	}
 	dir := path.Join(d.path, tp.String())
 	if err := vfs.RemoveAll(s.fs, dir); err != nil { // half made by a Create that failed
 		return nil, err
@@ -353,7 +378,7 @@ func (s *Store) create(d *dataDir, tp protocol.TopicPartition, id protocol.Topic
 		return nil, err
 	}
 	l, _, err := openLog(opening{
-		tp: tp, id: id, dir: dir, files: s.files, keeper: s, cfg: cfg, logger: s.logger, now: s.o.Now(), clean: true,
+		tp: tp, id: id, dir: dir, files: s.files, keeper: s, journal: d.journal, cfg: cfg, logger: s.logger, now: s.o.Now(), clean: true,
 	})
 	return l, err
 }

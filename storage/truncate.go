@@ -22,10 +22,11 @@ import (
 // Who reads below to meanwhile is not disturbed. Who reads behind it, above the high watermark, gets what was there, an
 // error, or what is written there next.
 func (l *Log) Truncate(to protocol.Offset) error {
-	l.flushing.Lock() // a flush that is under way would raise the recovery point again
-	defer l.flushing.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	// A flush that is under way would raise the recovery point again, and the journal bring back what is cut off.
+	if err := l.lockToCut(); err != nil {
+		return err
+	}
+	defer l.unlockCut()
 	if err := l.usable(); err != nil {
 		return err
 	}
@@ -80,10 +81,10 @@ func (l *Log) Truncate(to protocol.Offset) error {
 // TruncateFully takes away everything and begins anew at start, which may lie anywhere: a follower does so whose leader
 // has deleted what the follower would need next.
 func (l *Log) TruncateFully(start protocol.Offset) error {
-	l.flushing.Lock()
-	defer l.flushing.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if err := l.lockToCut(); err != nil {
+		return err
+	}
+	defer l.unlockCut()
 	if err := l.usable(); err != nil {
 		return err
 	}

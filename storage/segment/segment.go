@@ -240,6 +240,19 @@ func (s *Segment) Sync() error {
 	return s.txns.sync()
 }
 
+// SyncLog makes durable the log only: opening makes indexes anew where they are not known to be durable.
+func (s *Segment) SyncLog() error {
+	f, err := s.log.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.log.release()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", s.log.name(), err)
+	}
+	return nil
+}
+
 // Drop closes the files, each when its last reader is done. The segment can no longer be read, except through slices
 // that were taken before.
 func (s *Segment) Drop() {
