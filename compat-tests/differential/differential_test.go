@@ -65,16 +65,26 @@ func TestAnswersAreKafkas(t *testing.T) {
 // compare runs sc against both brokers at the same time.
 func compare(t *testing.T, sc script, kafka, other *harness.Broker, versions map[int16][2]int16) {
 	t.Helper()
+	want, got := playBoth(sc, kafka, other, versions)
+	judge(t, sc, want, got, other.Kind)
+}
+
+func playBoth(sc script, kafka, other *harness.Broker, versions map[int16][2]int16) (want, got []step) {
 	play := func(b *harness.Broker) []step {
 		s := &session{broker: b, versions: versions, prefix: sc.name, began: time.Now(),
 			names: &placeholders{seen: map[string]string{}}}
 		return s.play(sc)
 	}
-	var want, got []step
 	var wg sync.WaitGroup
 	wg.Go(func() { want = play(kafka) })
 	wg.Go(func() { got = play(other) })
 	wg.Wait()
+	return want, got
+}
+
+// judge compares two transcripts of a script.
+func judge(t *testing.T, sc script, want, got []step, kind harness.Kind) {
+	t.Helper()
 	compared := 0
 	for i := range min(len(want), len(got)) {
 		compared += compareStep(t, sc.name, want[i], got[i])
@@ -82,7 +92,7 @@ func compare(t *testing.T, sc script, kafka, other *harness.Broker, versions map
 	if len(want) != len(got) {
 		t.Errorf("kafka's transcript has %d steps (the last: %s %s), %s's has %d (the last: %s %s)", len(want),
 			last(want).label,
-			last(want).fate, other.Kind, len(got), last(got).label, last(got).fate)
+			last(want).fate, kind, len(got), last(got).label, last(got).fate)
 	}
 	for _, st := range want {
 		if st.fate == "silent" {
