@@ -44,7 +44,7 @@ func (b *Broker) deleteRecords(tp protocol.TopicPartition, offset protocol.Offse
 	if err != nil {
 		return -1, err
 	}
-	if !p.rules.Load().deletes {
+	if rules := p.rules.Load(); rules.batch.Compacted && !rules.deletes { // also where nothing is ever deleted by itself
 		return -1, protocol.PolicyViolation
 	}
 	hw := p.highWatermark()
