@@ -95,8 +95,15 @@ func logConfig(v config.View, own map[string]string) storage.Config {
 	return c
 }
 
-// duration is a number of milliseconds as a Duration; more than that holds (292 years) is its maximum.
+// duration is a number of milliseconds as a Duration; more than that holds (292 years) is the largest one, which storage
+// takes for never.
 func duration(n int64) time.Duration {
 	const most = int64(math.MaxInt64 / time.Millisecond)
-	return time.Duration(min(max(n, -most), most)) * time.Millisecond
+	switch {
+	case n > most:
+		return math.MaxInt64
+	case n < -most:
+		return math.MinInt64
+	}
+	return time.Duration(n) * time.Millisecond
 }

@@ -244,7 +244,7 @@ func (s *session) batches(b []byte) []string {
 			return append(out, "unreadable: "+err.Error())
 		}
 		if h.Attributes&deleteHorizon != 0 { // times of records are told from a time of this run
-			lines, _ := contents(b[:size])
+			lines, _ := s.describeBatches(b[:size])
 			out, b = append(out, lines...), b[size:]
 			continue
 		}

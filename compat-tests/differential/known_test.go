@@ -39,6 +39,8 @@ var knownTable = []known{
 	{"killed", regexp.MustCompile(`repeat of the oldest`), regexp.MustCompile(`.`), false, windowsOfRestarts},
 	{"stopped", regexp.MustCompile(`offsets of the trimmed`), regexp.MustCompile(`Offset$`), false,
 		"of the largest timestamp, as in delete-records"},
+	{"compaction-of-updates", regexp.MustCompile(`by time`), regexp.MustCompile(`.`), false, emptyFirstSegments},
+	{"compaction-of-odd-logs", regexp.MustCompile(`by time`), regexp.MustCompile(`.`), false, emptyFirstSegments},
 	{"fetch-wakes", regexp.MustCompile(`topic that is deleted`), regexp.MustCompile(`AbortedTransactions$`), false,
 		"Kafka has null or empty by the moment at which it finds out that there is no such topic; clients take both"},
 	{"fetch-limits", regexp.MustCompile(`negative`), regexp.MustCompile(`.`), false,
@@ -48,6 +50,9 @@ var knownTable = []known{
 }
 
 const epochsOfRestarts = "a restart is one new leader epoch here; in Kafka it is two, one for the time without a leader"
+
+const emptyFirstSegments = "Kafka looks into the first segment whose file is young enough, finds it emptied by compaction, " +
+	"and says that there is no such record; here the record is found"
 
 const windowsOfRestarts = "after a restart Kafka knows a producer's last batch only; here it is all five, " +
 	"so that no repeat is refused"

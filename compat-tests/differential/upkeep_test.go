@@ -389,7 +389,11 @@ func (s *session) settleContents(label, name string, id [16]byte) {
 		}
 		<-pause.C
 	}
-	s.note(label+", records", text)
+	st := step{label: label + ", records", fate: "note", fields: map[string]string{}}
+	for i, line := range strings.Split(text, "\n") {
+		st.fields[fmt.Sprintf("%03d", i)] = line
+	}
+	s.steps = append(s.steps, st)
 }
 
 // contents is every batch of partition 0.
@@ -406,7 +410,7 @@ func (s *session) contents(name string, id [16]byte) (lines []string) {
 		if at >= p.HighWatermark {
 			return append(lines, fmt.Sprint("end ", p.HighWatermark))
 		}
-		more, next := contents(p.RecordBatches)
+		more, next := s.describeBatches(p.RecordBatches)
 		if next <= at {
 			return append(lines, fmt.Sprintf("nothing more from %d on, end %d", at, p.HighWatermark))
 		}
@@ -414,9 +418,9 @@ func (s *session) contents(name string, id [16]byte) (lines []string) {
 	}
 }
 
-// contents describes batches by what a reader gets of them. A delete horizon is a time of this run: that there is one is
+// describeBatches describes batches by what a reader gets of them. A delete horizon is a time of this run: that there is one is
 // what counts.
-func contents(raw []byte) (out []string, next int64) {
+func (s *session) describeBatches(raw []byte) (out []string, next int64) {
 	for len(raw) > 0 {
 		b, rest, err := batch.Next(raw)
 		if err != nil { // cut at the limit of the answer
@@ -429,12 +433,12 @@ func contents(raw []byte) (out []string, next int64) {
 				line += " unreadable: " + err.Error()
 				break
 			}
-			at := fmt.Sprint(b.Timestamp(r))
+			at := s.number("", b.Timestamp(r))
 			if b.IsLogAppendTime() {
 				at = "append time"
 			}
-			line += fmt.Sprintf(" [%d @%s %q=%q null %v]", b.BaseOffset()+protocol.Offset(r.OffsetDelta), at, r.Key, r.Value,
-				r.Value == nil)
+			line += fmt.Sprintf(" [%d @%s %q=%.8q of %d null %v]", b.BaseOffset()+protocol.Offset(r.OffsetDelta), at, r.Key,
+				r.Value, len(r.Value), r.Value == nil)
 		}
 		out = append(out, line)
 		raw, next = rest, int64(b.LastOffset())+1
