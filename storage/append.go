@@ -80,9 +80,7 @@ func (l *Log) append(now time.Time, epoch protocol.Epoch, bs []batch.Batch, j *j
 	}
 	l.w.touched = true
 	l.assign(epoch, a.Base)
-	if err := l.applied(now, bs); err != nil {
-		return Appended{}, false, err
-	}
+	l.applied(now, bs)
 	due = l.countUnflushed(now, cfg, a)
 	if j == nil {
 		l.w.connected = false
@@ -211,17 +209,14 @@ func (l *Log) write(cfg *Config, bs []batch.Batch) error {
 }
 
 // applied updates the producers' state, and with it the open transactions.
-func (l *Log) applied(now time.Time, bs []batch.Batch) error {
+func (l *Log) applied(now time.Time, bs []batch.Batch) {
 	for _, b := range bs {
 		ended, ok := l.w.producers.Apply(b, now)
 		if ok && ended.Aborted {
-			if err := l.active().Abort(abortedOf(ended)); err != nil {
-				return l.fail(err)
-			}
+			l.active().Abort(abortedOf(ended))
 		}
 	}
 	l.publishUnstable()
-	return nil
 }
 
 func abortedOf(e producers.Ended) segment.AbortedTxn {

@@ -83,11 +83,18 @@ func (l *Log) flush(upTo protocol.Offset) error {
 	if err != nil {
 		return err
 	}
-	if err := l.sync(segs); err != nil {
-		if l.isClosed() { // deleted meanwhile: the files are not where they were
+	if err := l.syncFiles(segs); err != nil {
+		return l.syncFailed(err)
+	}
+	// Nothing of the log is in doubt when this fails, as it does on a full disk: the next flush tries again.
+	if err := l.keepEpochs(vfs.WriteFile); err != nil {
+		if l.isClosed() {
 			return ErrClosed
 		}
-		return l.fail(err)
+		return l.storageError("keep the leader epochs", err)
+	}
+	if err := l.keepNames(); err != nil {
+		return l.syncFailed(err)
 	}
 	if reached > from {
 		l.synced.Store(int64(reached))
@@ -95,8 +102,16 @@ func (l *Log) flush(upTo protocol.Offset) error {
 	return nil
 }
 
-// sync is flush's work on the disk.
-func (l *Log) sync(segs []*segment.Segment) error {
+// syncFailed takes the log offline: after a failed sync nobody knows what is on the disk.
+func (l *Log) syncFailed(err error) error {
+	if l.isClosed() { // deleted meanwhile: the files are not where they were
+		return ErrClosed
+	}
+	return l.fail(err)
+}
+
+// syncFiles makes durable what is in the segments' files and in their snapshots.
+func (l *Log) syncFiles(segs []*segment.Segment) error {
 	for _, s := range segs {
 		if err := s.Sync(); err != nil && !errors.Is(err, segment.ErrRemoved) {
 			return err
@@ -105,10 +120,7 @@ func (l *Log) sync(segs []*segment.Segment) error {
 			return err
 		}
 	}
-	if err := l.keepEpochs(vfs.WriteFile); err != nil {
-		return err
-	}
-	return l.keepNames()
+	return nil
 }
 
 func (l *Log) isClosed() bool {
@@ -173,7 +185,7 @@ func (l *Log) toFlush(from, upTo protocol.Offset) ([]*segment.Segment, protocol.
 		reached = segs[last].Base()
 		last--
 	} else if err := segs[last].Spill(); err != nil {
-		return nil, 0, l.fail(err)
+		return nil, 0, l.storageError("write the index", err) // the entries wait in memory
 	}
 	return segs[min(first, last+1) : last+1], reached, nil
 }

@@ -14,6 +14,8 @@ import (
 type flusher struct {
 	mu   sync.Mutex
 	todo map[*Log]protocol.Offset
+
+	failing map[*Log]bool // only the chore's
 }
 
 func (f *flusher) init() { f.todo = map[*Log]protocol.Offset{} }
@@ -27,7 +29,8 @@ func (s *Store) flushSoon(l *Log, upTo protocol.Offset) {
 	s.background.nudge()
 }
 
-// flushPending flushes what has been asked for. A log that fails says so itself.
+// flushPending flushes what has been asked for. A log that goes offline says so itself; one that cannot be flushed for want
+// of space is tried again by and by.
 func (s *Store) flushPending() {
 	f := &s.background.flusher
 	f.mu.Lock()
@@ -35,10 +38,31 @@ func (s *Store) flushPending() {
 	f.init()
 	f.mu.Unlock()
 	for _, l := range slices.SortedFunc(maps.Keys(todo), byPartition) {
-		if err := l.flush(todo[l]); err != nil && !errors.Is(err, ErrClosed) {
-			s.logger.Error("flush", "topic", l.tp.Topic, "partition", l.tp.Partition, "err", err)
+		err := l.flush(todo[l])
+		again := err != nil && !errors.Is(err, ErrClosed) && l.Failure() == nil
+		if again {
+			f.mu.Lock()
+			f.todo[l] = max(f.todo[l], todo[l])
+			f.mu.Unlock()
 		}
+		if again && !f.failing[l] {
+			s.logger.Error("a log cannot be flushed; it is tried again every second", "topic", l.tp.Topic,
+				"partition", l.tp.Partition, "err", err)
+		}
+		f.note(l, again)
 	}
+}
+
+// note keeps in mind which logs could not be flushed.
+func (f *flusher) note(l *Log, failing bool) {
+	if !failing {
+		delete(f.failing, l)
+		return
+	}
+	if f.failing == nil {
+		f.failing = map[*Log]bool{}
+	}
+	f.failing[l] = true
 }
 
 // flushByTime asks for flushes of logs that flush.ms makes due and nobody appends to.

@@ -105,10 +105,21 @@ func holder(segs []*segment.Segment, offset protocol.Offset) int {
 
 // Aborted are the aborted transactions that a reader of the records in from..to must leave out, to not included.
 func (l *Log) Aborted(from, to protocol.Offset) ([]segment.AbortedTxn, error) {
-	var out, found []segment.AbortedTxn
-	segs := *l.segments.Load()
+	for {
+		segs := l.segments.Load()
+		out, err := abortedIn(*segs, from, to)
+		if err == nil {
+			return out, nil
+		}
+		if again, err := l.lookAgain(segs, err); !again {
+			return nil, err
+		}
+	}
+}
+
+func abortedIn(segs []*segment.Segment, from, to protocol.Offset) (out []segment.AbortedTxn, err error) {
+	var found []segment.AbortedTxn
 	for _, s := range segs[holder(segs, from):] {
-		var err error
 		if found, err = s.Aborted(found[:0]); err != nil {
 			return nil, err
 		}

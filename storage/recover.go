@@ -246,7 +246,7 @@ func (r *recovery) apply(s *segment.Segment, b batch.Batch) error {
 	}
 	r.epochs, _ = r.epochs.Assign(b.LeaderEpoch(), b.BaseOffset())
 	if ended, ok := r.l.w.producers.Apply(b, r.o.now); ok && ended.Aborted {
-		return s.Abort(abortedOf(ended))
+		s.Abort(abortedOf(ended))
 	}
 	return nil
 }

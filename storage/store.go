@@ -436,12 +436,15 @@ func (s *Store) Delete(tp protocol.TopicPartition) error {
 	}
 	gone := path.Join(path.Dir(dir), deletedDir(tp, s.o.NewID()))
 	if err := s.fs.Rename(dir, gone); err != nil {
-		return fmt.Errorf("delete %v: %w: %w", tp, protocol.KafkaStorageError, err)
+		// A new name needs space where a folder is kept, and taking files away does not.
+		if rerr := vfs.RemoveAll(s.fs, dir); rerr != nil {
+			return fmt.Errorf("delete %v: %w: %w, %w", tp, protocol.KafkaStorageError, err, rerr)
+		}
 	}
 	if err := s.fs.SyncDir(path.Dir(dir)); err != nil {
 		return fmt.Errorf("delete %v: %w: %w", tp, protocol.KafkaStorageError, err)
 	}
-	s.background.removal.add(true, s.o.Now().Add(delay), gone)
+	s.background.removal.add(true, s.o.Now().Add(delay), gone) // RemoveAll is content where there is none
 	return nil
 }
 

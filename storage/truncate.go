@@ -116,11 +116,9 @@ func (l *Log) truncateFully(start protocol.Offset) error {
 		return l.fail(err)
 	}
 	l.epochs.Store(&epoch.History{})
-	l.w.epochsDirty = false
 	name := path.Join(l.Dir(), epochFile)
-	if err := vfs.WriteFile(l.files.FS(), name, l.epochs.Load().Encode()); err != nil {
-		return l.fail(err)
-	}
+	err := vfs.WriteFile(l.files.FS(), name, l.epochs.Load().Encode())
+	l.w.epochsDirty = err != nil // then the next flush writes it
 	empty, err := segment.Create(l.files, l.Dir(), start)
 	if err == nil {
 		err = l.keepNames()
@@ -139,8 +137,8 @@ func (l *Log) truncateFully(start protocol.Offset) error {
 	if rises {
 		return nil
 	}
-	if err := l.keeper.keepStart(l); err != nil {
-		return l.fail(err)
+	if err := l.keeper.keepStart(l); err != nil { // a crash may find an empty log at the old start
+		return l.storageError("keep the start", err)
 	}
 	return nil
 }

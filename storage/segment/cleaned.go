@@ -80,7 +80,10 @@ func (c *Cleaned) write(b []byte) error {
 }
 
 // Abort notes an aborted transaction whose marker is in the segment.
-func (c *Cleaned) Abort(a AbortedTxn) error { return c.s.Abort(a) }
+func (c *Cleaned) Abort(a AbortedTxn) error {
+	c.s.Abort(a)
+	return c.s.txns.spill()
+}
 
 // Finish ends the writing: the segment goes to next, where the following one begins, and its files are durable, though
 // their names may not be.

@@ -38,8 +38,7 @@ func (s *Segment) In(dir string) *Segment {
 	c := newSegment(s.log.d, dir, s.base)
 	s.offsets.copyTo(&c.offsets)
 	s.times.copyTo(&c.times)
-	c.txns.size = s.txns.size
-	c.txns.some.Store(s.txns.some.Load())
+	c.txns.set(s.txns.size, s.txns.waiting)
 	size, next := s.Published()
 	c.size.Store(size)
 	c.next.Store(int64(next))

@@ -158,8 +158,7 @@ func (x *txnIndex) cut(size int64) error {
 		return err
 	}
 	defer x.file.release()
-	x.size = size
-	x.some.Store(size > 0)
+	x.set(size, nil)
 	if err := f.Truncate(size); err != nil {
 		return fmt.Errorf("cut %s: %w", x.file.name(), err)
 	}

@@ -204,7 +204,10 @@ func (s *Segment) Spill() error {
 	if err := s.offsets.spill(); err != nil {
 		return err
 	}
-	return s.times.spill()
+	if err := s.times.spill(); err != nil {
+		return err
+	}
+	return s.txns.spill()
 }
 
 // Finish ends the writing: the indexes are completed. The last entry of the time index is the largest timestamp, which
@@ -214,7 +217,10 @@ func (s *Segment) Finish() error {
 	if err := s.offsets.finish(); err != nil {
 		return err
 	}
-	return s.times.finish()
+	if err := s.times.finish(); err != nil {
+		return err
+	}
+	return s.txns.spill()
 }
 
 // Closed gives back the memory that only a segment at the log's end needs.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"sync/atomic"
 
 	"moldau.io/moldau/protocol"
@@ -21,38 +22,71 @@ type AbortedTxn struct {
 // txnIndex is the file of a segment's aborted transactions. Most segments have none.
 type txnIndex struct {
 	file handle
-	size int64       // bytes; -1 when there is no file. The writer's
 	some atomic.Bool // there are entries
+
+	mu      sync.Mutex   // held for a few instructions; the writer, who alone changes these, reads them without
+	size    int64        // bytes of entries in the file; -1 when there is none
+	waiting []AbortedTxn // not in the file, since that could not be written
 }
 
-func (x *txnIndex) append(a AbortedTxn) error {
+// append adds an entry. Where it cannot be written it stays in memory, and the next spill tries again.
+func (x *txnIndex) append(a AbortedTxn) {
+	x.set(x.size, append(x.waiting, a))
+	_ = x.spill()
+}
+
+func (x *txnIndex) set(size int64, waiting []AbortedTxn) {
+	x.mu.Lock()
+	x.size, x.waiting = size, waiting
+	x.mu.Unlock()
+	x.some.Store(size > 0 || len(waiting) > 0)
+}
+
+// spill writes the entries in memory to the file. The writer's.
+func (x *txnIndex) spill() error {
+	if len(x.waiting) == 0 {
+		return nil
+	}
 	if x.size < 0 {
 		if err := x.file.create(); err != nil {
 			return err
 		}
-		x.size = 0
+		x.set(0, x.waiting)
 	}
-	var e [txnEntryBytes]byte
-	binary.BigEndian.PutUint64(e[2:], uint64(a.ProducerID))
-	binary.BigEndian.PutUint64(e[10:], uint64(a.First))
-	binary.BigEndian.PutUint64(e[18:], uint64(a.Last))
-	binary.BigEndian.PutUint64(e[26:], uint64(a.LastStable))
+	b := make([]byte, 0, len(x.waiting)*txnEntryBytes)
+	for _, a := range x.waiting {
+		b = binary.BigEndian.AppendUint16(b, 0)
+		b = binary.BigEndian.AppendUint64(b, uint64(a.ProducerID))
+		b = binary.BigEndian.AppendUint64(b, uint64(a.First))
+		b = binary.BigEndian.AppendUint64(b, uint64(a.Last))
+		b = binary.BigEndian.AppendUint64(b, uint64(a.LastStable))
+	}
 	f, err := x.file.acquire()
 	if err != nil {
 		return err
 	}
 	defer x.file.release()
-	if _, err := f.WriteAt(e[:], x.size); err != nil {
+	if _, err := f.WriteAt(b, x.size); err != nil {
 		return fmt.Errorf("write %s: %w", x.file.name(), err)
 	}
-	x.size += txnEntryBytes
-	x.some.Store(true)
+	x.set(x.size+int64(len(b)), nil)
 	return nil
 }
 
-// read appends the entries to into. A torn entry at the end is left out.
+// read appends the entries to into.
 func (x *txnIndex) read(into []AbortedTxn) ([]AbortedTxn, error) {
 	if !x.some.Load() {
+		return into, nil
+	}
+	x.mu.Lock()
+	size, waiting := x.size, x.waiting // together: what is written meanwhile is in one of the two
+	x.mu.Unlock()
+	into, err := x.readFile(into, size)
+	return append(into, waiting...), err
+}
+
+func (x *txnIndex) readFile(into []AbortedTxn, size int64) ([]AbortedTxn, error) {
+	if size <= 0 {
 		return into, nil
 	}
 	f, err := x.file.acquire()
@@ -63,10 +97,6 @@ func (x *txnIndex) read(into []AbortedTxn) ([]AbortedTxn, error) {
 		return into, err
 	}
 	defer x.file.release()
-	size, err := f.Size()
-	if err != nil {
-		return into, err
-	}
 	var e [txnEntryBytes]byte
 	for at := int64(0); at+txnEntryBytes <= size; at += txnEntryBytes {
 		if n, err := f.ReadAt(e[:], at); n < len(e) {
@@ -85,27 +115,25 @@ func (x *txnIndex) read(into []AbortedTxn) ([]AbortedTxn, error) {
 	return into, nil
 }
 
-// open looks at the size that the file has on disk, -1 where there is none.
+// open looks at the size that the file has on disk, -1 where there is none. A torn entry at the end is left out.
 func (x *txnIndex) open(size int64) {
-	x.size = size
-	if size >= 0 {
-		x.size = size / txnEntryBytes * txnEntryBytes
+	if size > 0 {
+		size -= size % txnEntryBytes
 	}
-	x.some.Store(size >= txnEntryBytes)
+	x.set(size, nil)
 }
 
 func (x *txnIndex) reset() error {
-	x.some.Store(false)
 	f, err := x.file.acquire()
 	if errors.Is(err, fs.ErrNotExist) {
-		x.size = -1
+		x.set(-1, nil)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer x.file.release()
-	x.size = 0
+	x.set(0, nil)
 	if err := f.Truncate(0); err != nil {
 		return fmt.Errorf("empty %s: %w", x.file.name(), err)
 	}
@@ -129,7 +157,7 @@ func (x *txnIndex) sync() error {
 }
 
 // Abort notes an aborted transaction whose marker is in this segment. The writer's.
-func (s *Segment) Abort(a AbortedTxn) error { return s.txns.append(a) }
+func (s *Segment) Abort(a AbortedTxn) { s.txns.append(a) }
 
 // Aborted appends to into the aborted transactions whose markers are in this segment.
 func (s *Segment) Aborted(into []AbortedTxn) ([]AbortedTxn, error) { return s.txns.read(into) }
