@@ -12,7 +12,7 @@ func TestACopyHasEveryField(t *testing.T) {
 		"checks", "timed", "maxSure", "mends", "w"}
 	parts := map[string][]string{
 		"offsets": {"file", "entryBytes", "held", "mu", "made", "kept", "tail"},
-		"txns":    {"file", "size", "some"},
+		"txns":    {"file", "some", "mu", "size", "waiting"},
 		"checks":  {"opened", "spans", "fits"},
 	}
 	segment := reflect.TypeFor[Segment]()
