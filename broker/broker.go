@@ -29,6 +29,9 @@ type Broker struct {
 	producerIDs *producerIDs
 	groups      *coordinator.Groups
 
+	fromKafka  bool           // the data folder was Apache Kafka's, and may be again
+	orderly    bool           // whoever used the data folders before ended in order
+	adopted    *adoption      // what this start took over from Apache Kafka's metadata; nil for nothing
 	store      *storage.Store // nil in tests of the connection loop
 	partitions *partitions
 	sessions   *sessions

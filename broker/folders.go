@@ -61,22 +61,55 @@ func checkFolders(fsys vfs.FS, dirs []storage.Dir) error {
 	return nil
 }
 
-// metadataDir is the data folder that holds the metadata log: the one that has it, else the first.
+// metadataPlaces are the folders in which the metadata log may be: the data folders, and where Kafka was told to keep its own
+// metadata.
+func (b *Broker) metadataPlaces() []string {
+	places := slices.Clone(b.cfg.Dirs)
+	if own, _ := b.static.Get("metadata.log.dir"); own != "" && !slices.Contains(places, path.Clean(own)) {
+		places = append(places, path.Clean(own))
+	}
+	return places
+}
+
+// metadataDir is the folder that holds the folder of the metadata log: the data folder that has it, or Kafka's metadata folder
+// in one; where there is none yet, the first that has Kafka's, else the first.
 func metadataDir(fsys vfs.FS, dirs []string) (string, error) {
 	var found []string
+	fresh := ""
 	for _, d := range dirs {
-		switch _, err := fsys.Stat(path.Join(d, quorumFolder)); {
-		case err == nil:
-			found = append(found, d)
-		case !errors.Is(err, fs.ErrNotExist):
+		for _, place := range []string{d, path.Join(d, kafkasMetadata)} {
+			have, err := exists(fsys, path.Join(place, quorumFolder))
+			if err != nil {
+				return "", err
+			}
+			if have {
+				found = append(found, place)
+			}
+		}
+		kafkas, err := exists(fsys, path.Join(d, kafkasMetadata))
+		if err != nil {
 			return "", err
 		}
+		if kafkas && fresh == "" {
+			fresh = path.Join(d, kafkasMetadata)
+		}
 	}
-	switch len(found) {
-	case 0:
-		return dirs[0], nil
-	case 1:
+	switch {
+	case len(found) == 1:
 		return found[0], nil
+	case len(found) > 1:
+		return "", fmt.Errorf("the folders %s hold a metadata log each; they belong to different brokers",
+			strings.Join(found, " and "))
+	case fresh != "":
+		return fresh, nil
 	}
-	return "", fmt.Errorf("the folders %s hold a metadata log each; they belong to different brokers", strings.Join(found, " and "))
+	return dirs[0], nil
+}
+
+func exists(fsys vfs.FS, name string) (bool, error) {
+	_, err := fsys.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }

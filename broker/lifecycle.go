@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,9 +60,45 @@ func (c *Config) identify() (clusterID string, err error) {
 }
 
 func (b *Broker) open(clusterID string) error {
+	if err := b.openStore(clusterID); err != nil {
+		return err
+	}
+	if err := checkFolders(b.cfg.FS, b.store.Dirs()); err != nil {
+		return err
+	}
+	dir, err := metadataDir(b.cfg.FS, b.metadataPlaces())
+	if err != nil {
+		return err
+	}
+	node, err := cluster.Start(cluster.Config{
+		FS: b.cfg.FS, Dir: dir, ClusterID: clusterID, NodeID: b.nodeID(), Static: b.static,
+		Features: initialFeatures, Logger: b.log,
+		Adopt:   func() (*meta.Adopt, error) { return b.adoptNew(clusterID, dir) },
+		Adopted: b.sayRefused,
+	})
+	if err != nil {
+		return err
+	}
+	b.node, b.fromKafka = node, path.Base(dir) == kafkasMetadata
+	if err := b.adoptAgain(context.Background(), clusterID, dir); err != nil {
+		return err
+	}
+	if err := b.keepAdoption(dir); err != nil {
+		return err
+	}
+	b.partitions = newPartitions(b, b.store)
+	return nil
+}
+
+// openStore opens the logs. Until the metadata says how a topic is to be kept, nothing of it is deleted or compacted: a log
+// may belong to no topic, or to one that keeps its records for ever.
+func (b *Broker) openStore(clusterID string) error {
 	tune := tuning(config.NewView(b.static, meta.Empty()))
+	keep := storage.DefaultConfig()
+	keep.Deletes, keep.Compacts = false, false
 	store, err := storage.OpenStore(b.cfg.FS, b.cfg.Dirs, storage.Options{
 		ClusterID: clusterID, NodeID: b.static.NodeID(), Logger: b.log,
+		Config:          func(string) storage.Config { return keep },
 		RecoveryThreads: int(b.static.Int("num.recovery.threads.per.data.dir")) * len(b.cfg.Dirs),
 		CheckpointInterval: min(b.static.Millis("log.flush.offset.checkpoint.interval.ms"),
 			b.static.Millis("log.flush.start.offset.checkpoint.interval.ms")),
@@ -70,23 +108,10 @@ func (b *Broker) open(clusterID string) error {
 	if err != nil {
 		return err
 	}
+	if b.store == nil { // the first time: adoptAgain may open it anew
+		b.orderly = !slices.ContainsFunc(store.Dirs(), func(d storage.Dir) bool { return !d.Clean })
+	}
 	b.store = store
-	if err := checkFolders(b.cfg.FS, store.Dirs()); err != nil {
-		return err
-	}
-	dir, err := metadataDir(b.cfg.FS, b.cfg.Dirs)
-	if err != nil {
-		return err
-	}
-	node, err := cluster.Start(cluster.Config{
-		FS: b.cfg.FS, Dir: dir, ClusterID: clusterID, NodeID: b.nodeID(), Static: b.static,
-		Features: initialFeatures, Logger: b.log,
-	})
-	if err != nil {
-		return err
-	}
-	b.node = node
-	b.partitions = newPartitions(b, store)
 	return nil
 }
 
@@ -133,7 +158,7 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 // register tells the cluster that this broker is there, and where.
 func (b *Broker) register(ctx context.Context, listeners []Listener) error {
 	rack, _ := b.static.Get("broker.rack")
-	cmd := meta.RegisterBroker{ID: b.nodeID(), Rack: rack}
+	cmd := meta.RegisterBroker{ID: b.nodeID(), Rack: rack, SameEpochs: b.keepsEpochs()}
 	for _, l := range listeners {
 		a := l.Advertised
 		cmd.Listeners = append(cmd.Listeners, meta.Listener{Name: a.Name, Host: a.Host, Port: a.Port, Protocol: a.Protocol})

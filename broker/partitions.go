@@ -205,7 +205,7 @@ func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
 // open opens or creates a partition's log. A log that cannot be opened costs its partition only.
 func (ps *partitions) open(tp protocol.TopicPartition, id protocol.TopicID, rules *topicRules) *Partition {
 	log, ok := ps.store.Log(tp)
-	if ok && log.TopicID() != id {
+	if ok && !log.TopicID().IsZero() && log.TopicID() != id { // zero: a crash has torn the file that says it
 		// It belonged to a topic of the same name that was deleted while this broker was away.
 		ps.b.log.Warn("deleting the log of a deleted topic", "topic", tp.Topic, "partition", tp.Partition,
 			"id", log.TopicID())

@@ -41,6 +41,13 @@ type Config struct {
 	// Features are finalized when the cluster is new.
 	Features []meta.Feature
 
+	// Adopt is asked when the cluster is new: what it says is taken over from another broker's metadata. It may be nil, and
+	// it may say nil for nothing.
+	Adopt func() (*meta.Adopt, error)
+
+	// Adopted is told what of it was not taken, when it is committed.
+	Adopted func(meta.AdoptReply)
+
 	// SnapshotBytes is the size of the metadata log at which it is replaced by a snapshot. Default 4 MiB.
 	SnapshotBytes int64
 
@@ -146,6 +153,15 @@ func (n *Node) join() error {
 		}
 		return nil
 	}
+	if n.cfg.Adopt != nil {
+		found, err := n.cfg.Adopt()
+		if err != nil {
+			return err
+		}
+		if found != nil {
+			return n.adopt(*found)
+		}
+	}
 	id := n.cfg.ClusterID
 	if id == "" {
 		var err error
@@ -156,6 +172,21 @@ func (n *Node) join() error {
 	n.process([]call{{cmd: meta.Bootstrap{ClusterID: id, Features: n.cfg.Features}, done: make(chan result, 1)}})
 	if n.Image().ClusterID() != id {
 		return fmt.Errorf("begin cluster %s in %s: the metadata log did not take it", id, n.cfg.Dir)
+	}
+	return nil
+}
+
+// adopt begins the cluster with what another broker's metadata says.
+func (n *Node) adopt(found meta.Adopt) error {
+	found.Features = n.cfg.Features
+	c := call{cmd: found, done: make(chan result, 1)}
+	n.process([]call{c})
+	r := <-c.done
+	if r.err != nil {
+		return fmt.Errorf("adopt cluster %s in %s: %w", found.ClusterID, n.cfg.Dir, r.err)
+	}
+	if n.cfg.Adopted != nil {
+		n.cfg.Adopted(r.reply.(meta.AdoptReply))
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package storage
 
 import (
+	"maps"
+	"slices"
+
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/vfs"
 )
@@ -33,4 +36,11 @@ func ReadTopicID(fsys vfs.FS, dir string) (protocol.TopicID, error) {
 		return protocol.TopicID{}, err
 	}
 	return parsePartition(b)
+}
+
+// Offline is every partition whose log could not be opened.
+func (s *Store) Offline() []protocol.TopicPartition {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Keys(s.mu.failed))
 }

@@ -36,6 +36,18 @@ func oneOf(values ...string) validator {
 	}
 }
 
+func someOf(values ...string) validator {
+	return func(v value) (string, bool) {
+		allowed := "any of " + strings.Join(values, ", ")
+		for e := range strings.SplitSeq(v.text, ",") {
+			if e = strings.TrimSpace(e); e != "" && !slices.Contains(values, e) {
+				return allowed, false
+			}
+		}
+		return allowed, true
+	}
+}
+
 const durabilityDoc = "When an append is acknowledged: kafka is when it is in the page cache of every in-sync replica, " +
 	"fsync when it is on their disks."
 
@@ -66,6 +78,12 @@ var ownKeys = map[string]*Key{
 		Name: "moldau.scrub.bytes.per.second", Type: Long, Default: text("4194304"), Importance: "LOW", Mode: ClusterWide,
 		check: notNegative,
 		Doc:   "How fast closed segments are read in the background to find damage before somebody needs them; 0 for never.",
+	},
+	"moldau.adopt.ignore": {
+		Name: "moldau.adopt.ignore", Type: List, Default: text(""), Importance: "LOW",
+		check: someOf("acls", "scram", "quotas", "tokens", "missing", "lagging"),
+		Doc: "What of a data folder of Apache Kafka may be left behind when it is taken over: acls, scram, quotas, tokens, " +
+			"missing (partitions whose records are elsewhere), lagging (partitions that were not in sync here).",
 	},
 	"moldau.admin.listen": {
 		Name: "moldau.admin.listen", Type: String, Default: text("127.0.0.1:9644"), Importance: "MEDIUM", check: addressOrNone,
@@ -117,7 +135,7 @@ var effective = map[string]bool{
 	"node.id": true, "broker.id": true, "broker.rack": true, "process.roles": true,
 	"listeners": true, "advertised.listeners": true, "listener.security.protocol.map": true,
 	"controller.listener.names": true, "controller.quorum.voters": true, "controller.quorum.bootstrap.servers": true,
-	"log.dir": true, "log.dirs": true,
+	"log.dir": true, "log.dirs": true, "metadata.log.dir": true,
 	"auto.create.topics.enable": true, "num.partitions": true, "default.replication.factor": true,
 	"delete.topic.enable": true, "min.insync.replicas": true,
 	"message.max.bytes": true, "max.decompressed.message.bytes": true, "compression.type": true,

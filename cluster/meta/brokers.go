@@ -18,7 +18,7 @@ func (c *Controller) registerBroker(cmd RegisterBroker) ([]Record, Reply, error)
 	recs := []Record{BrokerRecord{Broker: Broker{
 		ID: cmd.ID, Epoch: epoch, Rack: cmd.Rack, Listeners: slices.Clone(cmd.Listeners),
 	}}}
-	if c.image.Broker(cmd.ID) != nil && c.leads(cmd.ID) {
+	if !cmd.SameEpochs && c.image.Broker(cmd.ID) != nil && c.leads(cmd.ID) {
 		recs = append(recs, BrokerElectionRecord{Broker: cmd.ID})
 	}
 	return recs, RegisterBrokerReply{Epoch: epoch}, nil

@@ -26,6 +26,10 @@ type (
 		ID        protocol.BrokerID
 		Rack      string
 		Listeners []Listener
+
+		// SameEpochs says that the broker has lost no record since it was here last and that its partitions are to go on in
+		// the same leader epochs.
+		SameEpochs bool
 	}
 
 	// RegisterBrokerReply tells the broker under which epoch it is known from now on.
@@ -143,6 +147,33 @@ type (
 		Err      error
 	}
 
+	// Adopt takes over what another broker's metadata says of the same cluster: it begins the cluster where there is none,
+	// and else brings topics that were adopted before up to what they have become since.
+	Adopt struct {
+		ClusterID      string
+		Features       []Feature // of a cluster that it begins
+		Topics         []Topic   // with ids, placement and epochs as they are to be
+		Removed        []protocol.TopicID
+		Configs        []AdoptedConfigs
+		NextProducerID int64
+	}
+
+	// AdoptedConfigs is everything that is to be set on one resource.
+	AdoptedConfigs struct {
+		Resource Resource
+		Values   map[string]string
+	}
+
+	// AdoptReply names what was not taken.
+	AdoptReply struct{ Refused []RefusedConfig }
+
+	// RefusedConfig is a key that was not taken; an empty one stands for all keys of the resource.
+	RefusedConfig struct {
+		Resource Resource
+		Key      string
+		Err      error
+	}
+
 	// AllocateProducerIDs asks for a block of producer ids that nobody else will ever be given.
 	AllocateProducerIDs struct {
 		Broker      protocol.BrokerID
@@ -173,6 +204,7 @@ func (DeleteTopics) command()        {}
 func (CreatePartitions) command()    {}
 func (AlterConfigs) command()        {}
 func (AllocateProducerIDs) command() {}
+func (Adopt) command()               {}
 
 func (BootstrapReply) reply()           {}
 func (RegisterBrokerReply) reply()      {}
@@ -181,6 +213,7 @@ func (DeleteTopicsReply) reply()        {}
 func (CreatePartitionsReply) reply()    {}
 func (AlterConfigsReply) reply()        {}
 func (AllocateProducerIDsReply) reply() {}
+func (AdoptReply) reply()               {}
 
 // topicResource names the configuration of a topic.
 func topicResource(name string) Resource { return Resource{Type: config.TopicResource, Name: name} }

@@ -19,6 +19,7 @@ import (
 	"moldau.io/moldau/broker"
 	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/console"
+	"moldau.io/moldau/storage"
 	"moldau.io/moldau/storage/vfs"
 )
 
@@ -87,7 +88,10 @@ func serve(ctx context.Context, w world, s settings, start time.Time) error {
 // openError says what is wrong with the data folders and what can be done.
 func openError(dirs []string, err error) error {
 	what := "cannot use the data folder " + strings.Join(dirs, ", ")
-	var locked *vfs.LockedError
+	var (
+		locked   *vfs.LockedError
+		unusable *storage.UnusableError
+	)
 	switch {
 	case errors.As(err, &locked):
 		return dataErrorf("%s: %w; stop that one, or give this broker a folder of its own with --data", what, err)
@@ -95,6 +99,8 @@ func openError(dirs []string, err error) error {
 		return dataErrorf("%s: %w; give this broker the folder of its own cluster with --data, or unset CLUSTER_ID", what, err)
 	case errors.Is(err, fs.ErrPermission):
 		return dataErrorf("%s: %w; make it writable for this user, or choose another with --data", what, err)
+	case errors.As(err, &unusable) && unusable.Do != "":
+		return dataErrorf("%s: %w. %s Another data folder is named with --data.", what, err, unusable.Do)
 	}
 	return dataErrorf("%s: %w; put it in order, restore it from a copy, or choose another with --data",
 		what, err)

@@ -25,6 +25,7 @@ var directions = []struct {
 
 	{"cluster/config", nil},
 	{"cluster/meta", []string{"protocol", "cluster/config", "internal/invariant"}},
+	{"cluster/adopt", []string{"protocol", "protocol/fields", "cluster/config", "cluster/meta"}},
 	{"cluster/replica", []string{"protocol", "storage/epoch", "internal/invariant"}},
 	{"cluster/quorum", []string{"protocol", "cluster/meta", "storage/vfs", "internal/invariant"}},
 	{"cluster/gossip", []string{"protocol"}},
