@@ -82,21 +82,22 @@ func (w *cleaning) run(l *Log, plan compact.Plan) error {
 	return nil
 }
 
-// makeDurable makes the log durable up to an offset, and says so in the checkpoint: what is cleaned gets gaps, which opening
-// after a crash takes for losses elsewhere.
+// makeDurable makes the whole log durable: a record must not replace another one while a crash may take the marker that ends
+// its transaction. The checkpoint then says so of what is below upTo at least, since what is cleaned gets gaps, which
+// opening after a crash takes for losses elsewhere.
 func (s *Store) makeDurable(l *Log, upTo protocol.Offset) error {
 	d := s.folderOf(l)
 	if d == nil {
 		return errGivenUp
+	}
+	if err := l.Flush(); err != nil {
+		return err
 	}
 	d.mu.Lock()
 	at := d.written[recoveryPointFile][l.tp]
 	d.mu.Unlock()
 	if at >= upTo {
 		return nil
-	}
-	if err := l.flush(upTo); err != nil {
-		return err
 	}
 	return s.keepRecoveryPoint(l)
 }
