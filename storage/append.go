@@ -2,7 +2,6 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -205,7 +204,7 @@ func (l *Log) write(cfg *Config, bs []batch.Batch) error {
 	if torn := (*segment.TornError)(nil); errors.As(err, &torn) {
 		return l.fail(err)
 	}
-	return fmt.Errorf("append to %v: %w: %w", l.tp, protocol.KafkaStorageError, err)
+	return l.storageError("append to the log", err)
 }
 
 // applied updates the producers' state, and with it the open transactions.

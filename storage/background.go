@@ -13,6 +13,8 @@ type background struct {
 	wake chan struct{} // for the flusher; holds at most one token
 	look chan struct{} // for free space; holds at most one token
 
+	probe chan struct{} // for the probing of folders; holds at most one token
+
 	flusher flusher
 	removal removals
 	cleaner cleaner
@@ -44,6 +46,7 @@ func (s *Store) chores() []chore {
 		{name: "retention", every: func() time.Duration { return s.Tuning().RetentionInterval }, do: s.retain},
 		{name: "keep the reserve", every: fixed(spaceInterval), wake: s.background.look, do: func(time.Time) { s.keepReserves() }},
 		{name: "compact", every: func() time.Duration { return s.Tuning().Cleaner.Backoff }, do: s.startCleaning},
+		{name: "probe folders", every: fixed(probeInterval), wake: s.background.probe, do: s.probeSuspects},
 		{name: "forget producers", every: fixed(s.o.ExpiryInterval), do: func(now time.Time) {
 			for _, l := range s.logs() {
 				l.ExpireProducers(now)
@@ -66,6 +69,7 @@ func (s *Store) chores() []chore {
 func (b *background) init() {
 	b.stop = make(chan struct{})
 	b.wake = make(chan struct{}, 1)
+	b.probe = make(chan struct{}, 1)
 	b.look = make(chan struct{}, 1)
 	b.flusher.init()
 	b.cleaner.init()

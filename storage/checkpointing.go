@@ -14,14 +14,22 @@ import (
 // What has not changed is not written.
 func (s *Store) Checkpoint(hw map[protocol.TopicPartition]protocol.Offset) error {
 	var errs []error
-	for _, d := range s.dirs {
-		if hw != nil {
-			errs = append(errs, d.write(s.fs, highWatermarkFile, func() offsets { return s.ofDir(d, hw) }))
-		}
-		errs = append(errs, d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) }))
-		errs = append(errs, s.keepStarts(d, nil))
-		errs = append(errs, d.write(s.fs, cleanerFile, func() offsets { return s.cleanedOf(d) }))
+	for _, d := range s.online() {
+		err := s.checkpoint(d, hw)
+		s.suspect(d, err)
+		errs = append(errs, err)
 	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) checkpoint(d *dataDir, hw map[protocol.TopicPartition]protocol.Offset) error {
+	var errs []error
+	if hw != nil {
+		errs = append(errs, d.write(s.fs, highWatermarkFile, func() offsets { return s.ofDir(d, hw) }))
+	}
+	errs = append(errs, d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) }))
+	errs = append(errs, s.keepStarts(d, nil))
+	errs = append(errs, d.write(s.fs, cleanerFile, func() offsets { return s.cleanedOf(d) }))
 	return errors.Join(errs...)
 }
 
@@ -29,7 +37,11 @@ func (s *Store) Checkpoint(hw map[protocol.TopicPartition]protocol.Offset) error
 func (s *Store) ofDir(d *dataDir, all map[protocol.TopicPartition]protocol.Offset) offsets {
 	o := offsets{}
 	for _, l := range s.logs() {
-		if at, ok := all[l.tp]; ok && path.Dir(l.Dir()) == d.path {
+		at, ok := all[l.tp]
+		if !ok && l.Failure() != nil { // the broker does not have it any more
+			at, ok = l.HighWatermark(), true
+		}
+		if ok && path.Dir(l.Dir()) == d.path {
 			o[l.tp] = at
 		}
 	}

@@ -33,7 +33,7 @@ func (s *Store) Close() error {
 		return errors.Join(append(errs, err)...)
 	}
 	for _, d := range s.dirs {
-		if torn[d.path] {
+		if torn[d.path] || d.offline() != nil {
 			d.journal.Close() // what it has is needed when the folder is opened
 			continue
 		}
@@ -53,6 +53,10 @@ const syncEachMax = 64
 func (s *Store) closeLogs() (errs []error, torn map[string]bool) {
 	var changed, others []*Log
 	for _, l := range s.All() {
+		if s.folderOf(l).offline() != nil {
+			l.shut()
+			continue
+		}
 		if l.Failure() == nil && l.changedSinceOpened() {
 			changed = append(changed, l)
 		} else {
@@ -80,7 +84,7 @@ func (s *Store) closeLogs() (errs []error, torn map[string]bool) {
 		return errs, torn
 	}
 	forEach(s.o.CloseThreads, changed, closing((*Log).closeUnsynced))
-	for _, d := range s.dirs {
+	for _, d := range s.online() {
 		if err := s.fs.SyncAll(d.path); err != nil {
 			failed(d.path, fmt.Errorf("sync %s: %w", d.path, err))
 		}

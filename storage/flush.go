@@ -43,6 +43,7 @@ func (l *Log) roll(base protocol.Offset) error {
 }
 
 func (l *Log) storageError(what string, err error) error {
+	l.keeper.trouble(l, err)
 	return fmt.Errorf("%s of %v: %w: %w", what, l.tp, protocol.KafkaStorageError, err)
 }
 
@@ -75,6 +76,9 @@ func (l *Log) Flush() error { return l.flush(l.active().Next()) }
 func (l *Log) flush(upTo protocol.Offset) error {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
+	if f := l.failure.Load(); f != nil {
+		return f
+	}
 	from := protocol.Offset(l.synced.Load())
 	if upTo <= from && !l.unkept() {
 		return nil

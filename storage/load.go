@@ -78,11 +78,16 @@ func (s *Store) load() error {
 // keepLowered makes lowered recovery points durable, before anything is appended. One file costs less than to sync the
 // indexes of each log; that is done in the background, which raises the recovery points again.
 func (s *Store) keepLowered() error {
-	for _, d := range s.dirs {
+	for _, d := range s.online() {
 		if len(s.lowered) == 0 {
 			return nil
 		}
-		if err := d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) }); err != nil {
+		err := d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) })
+		if DiskFailed(err) && len(s.online()) > 1 {
+			s.takeOffline(d, &DirError{Dir: d.path, Op: "write a checkpoint", Err: err})
+			continue
+		}
+		if err != nil {
 			return &UnusableError{Path: d.path, What: "cannot be written", Do: "Check disk and rights.", Err: err}
 		}
 	}
@@ -99,6 +104,10 @@ func (s *Store) findLogs() (todo []found, futures []future, err error) {
 	seen := map[protocol.TopicPartition]int{} // at which index of todo
 	for _, d := range s.dirs {
 		entries, err := s.fs.List(d.path)
+		if DiskFailed(err) && len(s.online()) > 1 {
+			s.takeOffline(d, &DirError{Dir: d.path, Op: "list", Err: err})
+			continue
+		}
 		if err != nil {
 			return nil, nil, &UnusableError{Path: d.path, What: "cannot be listed", Do: "Check the disk.", Err: err}
 		}
@@ -146,10 +155,12 @@ func (s *Store) openFound(f found) {
 	l, r, err := s.openIn(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	f.d.health.logs.Add(1)
 	attrs := []any{"topic", f.tp.Topic, "partition", f.tp.Partition, "dir", f.d.path}
 	if err != nil {
 		s.logger.Error("log is offline", append(attrs, "err", err)...)
 		s.mu.failed[f.tp] = &OfflineError{Partition: f.tp, Dir: f.path, Err: err}
+		s.suspect(f.d, err)
 		return
 	}
 	s.mu.logs[f.tp] = l

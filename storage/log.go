@@ -85,6 +85,8 @@ type keeper interface {
 	keepCleaned(l *Log) error
 	// removeLater deletes files in the background, after delay.
 	removeLater(names []string, delay time.Duration)
+	// trouble looks into an error of the disk: it may be the whole folder that fails.
+	trouble(l *Log, err error)
 	// tell has the log's listener called.
 	tell(l *Log)
 }
@@ -235,6 +237,7 @@ func (l *Log) fail(err error) error {
 	f := &OfflineError{Partition: l.tp, Dir: l.Dir(), Err: err}
 	if l.failure.CompareAndSwap(nil, f) {
 		l.logger.Error("log is offline", "topic", l.tp.Topic, "partition", l.tp.Partition, "dir", l.Dir(), "err", err)
+		l.keeper.trouble(l, err)
 	}
 	return l.failure.Load()
 }

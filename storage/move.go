@@ -91,8 +91,16 @@ func (s *Store) Move(tp protocol.TopicPartition, dir string) error {
 		return protocol.Errorf(protocol.InvalidTopicException, "the topic's name is too long for the folder of a move")
 	}
 	to := s.dirAt(dir)
+	for _, d := range s.lost {
+		if d.path == path.Clean(dir) {
+			to = d
+		}
+	}
 	if to == nil {
 		return protocol.Errorf(protocol.LogDirNotFound, "%q is not a data folder of this broker", dir)
+	}
+	if err := to.offline(); err != nil {
+		return err
 	}
 	if m := s.moves.of(tp); m != nil {
 		if m.to == to {
@@ -107,6 +115,7 @@ func (s *Store) Move(tp protocol.TopicPartition, dir string) error {
 	m := newMove(l, to, path.Join(to.path, futureDir(tp, s.o.NewID())))
 	// Not synced: what a crash takes of it is a wish, which is asked for again.
 	if err := s.fs.Mkdir(m.folder); err != nil {
+		s.suspect(to, err)
 		return fmt.Errorf("begin to move %v to %s: %w: %w", tp, to.path, protocol.KafkaStorageError, err)
 	}
 	s.moves.add(m)
@@ -170,6 +179,7 @@ func (m *moves) of(tp protocol.TopicPartition) *move {
 func (m *moves) add(x *move) {
 	m.mu.Lock()
 	m.byPartition[x.l.tp] = x
+	x.to.health.logs.Add(1)
 	m.queued[x.to] = append(m.queued[x.to], x)
 	wake := m.wake[x.to]
 	m.mu.Unlock()
@@ -201,6 +211,7 @@ func (m *moves) forget(x *move) bool {
 	delete(m.byPartition, x.l.tp)
 	m.queued[x.to] = slices.DeleteFunc(m.queued[x.to], func(y *move) bool { return y == x })
 	close(x.ended)
+	x.to.health.logs.Add(-1)
 	return true
 }
 
@@ -254,6 +265,8 @@ func (s *Store) moveQueued(to *dataDir) {
 			s.logger.Info("the move of a log was given up", attrs...)
 		default:
 			s.logger.Error("a log cannot be moved, it stays where it is", append(attrs, "err", err)...)
+			s.suspect(to, err)
+			s.trouble(m.l, err)
 			s.changes.Lock()
 			s.endMove(m)
 			s.changes.Unlock()

@@ -45,6 +45,8 @@ func (s *Store) finishMove(m *move) (done bool, err error) {
 	}
 	s.tell(l) // what was on its way in the old journal is durable too
 	s.moves.forget(m)
+	from.health.logs.Add(-1)
+	m.to.health.logs.Add(1)
 	s.leave(l, from, old)
 	return true, nil
 }

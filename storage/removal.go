@@ -57,12 +57,16 @@ func (s *Store) removeDue(all bool) {
 // remove removes files and folders.
 func (s *Store) remove(rs []removal) {
 	for _, r := range rs {
+		if d := s.dirAbove(r.name); d != nil && d.offline() != nil {
+			continue // the next start finds it
+		}
 		remove := vfs.RemoveIfThere
 		if r.dir {
 			remove = vfs.RemoveAll
 		}
 		if err := remove(s.fs, r.name); err != nil {
 			s.logger.Warn("a deleted file cannot be removed", "name", r.name, "err", err)
+			s.suspect(s.dirAbove(r.name), err)
 		}
 	}
 }

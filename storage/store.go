@@ -41,7 +41,9 @@ type Options struct {
 	ExpiryInterval time.Duration
 	// Tuning is what Store.Tune changes later. Default: DefaultTuning.
 	Tuning *Tuning
-	Logger *slog.Logger // default: slog.Default
+	// OnOffline is called after a log or a data folder has gone offline. It must return at once.
+	OnOffline func()
+	Logger    *slog.Logger // default: slog.Default
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// NewID makes ids and unique parts of names. Default NewID. A simulation gives both, and one closing thread, so that
@@ -99,6 +101,7 @@ type Store struct {
 	o      Options
 	files  *segment.Descriptors
 	dirs   []*dataDir
+	lost   []*dataDir // that could not be used from the start; nothing but their path is known
 	logger *slog.Logger
 
 	tuning     atomic.Pointer[Tuning]
@@ -122,11 +125,12 @@ type Store struct {
 
 // dataDir is one data folder.
 type dataDir struct {
-	path  string
-	meta  Meta
-	lock  io.Closer
-	clean bool // how it was left, on opening
-	space space
+	path   string
+	meta   Meta
+	lock   io.Closer
+	clean  bool // how it was left, on opening
+	space  space
+	health health
 
 	journal  *journal.Journal
 	found    *journal.Found // what a former run has left; only while the store is opened
@@ -143,6 +147,8 @@ type Dir struct {
 	Path  string
 	ID    string
 	Clean bool // the broker that used it before ended in order
+	// Offline says why the folder cannot be used, nil where it can. One that was so from the start has no ID.
+	Offline error
 }
 
 // OpenStore takes the data folders: locks them, checks whose they are, and opens every log in them, reading again what
@@ -173,11 +179,20 @@ func openIdle(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 	}
 	for _, dir := range dirs {
 		d, err := s.openDir(path.Clean(dir))
+		if err != nil && DiskFailed(err) && len(dirs) > 1 {
+			s.lose(path.Clean(dir), err)
+			continue
+		}
 		if err != nil {
 			s.unlock()
 			return nil, err
 		}
 		s.dirs = append(s.dirs, d)
+	}
+	if len(s.dirs) == 0 {
+		err := s.lost[0].health.failure.Load()
+		return nil, &UnusableError{Path: err.Dir, What: "cannot be used, nor any other data folder", Do: "Check the disks.",
+			Err: err.Err}
 	}
 	s.moves.init(s.dirs)
 	err := s.load()
@@ -289,8 +304,8 @@ func byPartition(a, b *Log) int { return comparePartitions(a.tp, b.tp) }
 // Dirs are the data folders.
 func (s *Store) Dirs() []Dir {
 	var out []Dir
-	for _, d := range s.dirs {
-		out = append(out, Dir{Path: d.path, ID: d.meta.DirectoryID, Clean: d.clean})
+	for _, d := range slices.Concat(s.dirs, s.lost) {
+		out = append(out, Dir{Path: d.path, ID: d.meta.DirectoryID, Clean: d.clean, Offline: d.offline()})
 	}
 	return out
 }
@@ -329,14 +344,16 @@ func (s *Store) Create(tp protocol.TopicPartition, id protocol.TopicID, cfg Conf
 	if l, err := s.present(tp, id); l != nil || err != nil {
 		return l, err
 	}
-	d := s.moves.takePreferred(tp)
-	if d == nil {
-		d = s.emptiest()
+	d, err := s.place(tp, cfg)
+	if err != nil {
+		return nil, err
 	}
 	l, err := s.create(d, tp, id, cfg)
 	if err != nil {
+		s.suspect(d, err)
 		return nil, fmt.Errorf("make the log of %v in %s: %w: %w", tp, d.path, protocol.KafkaStorageError, err)
 	}
+	d.health.logs.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.logs[tp] = l
@@ -395,20 +412,6 @@ func writePartition(fsys vfs.FS, dir string, id protocol.TopicID) error {
 	return err
 }
 
-// emptiest is the folder with the fewest logs.
-func (s *Store) emptiest() *dataDir {
-	if len(s.dirs) == 1 { // the usual case, in which counting would make the 10,000th log slow to create
-		return s.dirs[0]
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	n := map[string]int{}
-	for _, l := range s.mu.logs {
-		n[path.Dir(l.Dir())]++
-	}
-	return slices.MinFunc(s.dirs, func(a, b *dataDir) int { return n[a.path] - n[b.path] })
-}
-
 // Delete takes a partition's log away: it is gone at once, its folder is renamed, and the files go after
 // file.delete.delay.ms.
 func (s *Store) Delete(tp protocol.TopicPartition) error {
@@ -434,14 +437,22 @@ func (s *Store) Delete(tp protocol.TopicPartition) error {
 	default:
 		return nil
 	}
-	gone := path.Join(path.Dir(dir), deletedDir(tp, s.o.NewID()))
-	if err := s.fs.Rename(dir, gone); err != nil {
+	d := s.dirAt(path.Dir(dir))
+	d.health.logs.Add(-1)
+	gone := path.Join(d.path, deletedDir(tp, s.o.NewID()))
+	err := d.offline()
+	if err == nil {
+		err = s.fs.Rename(dir, gone)
 		// A new name needs space where a folder is kept, and taking files away does not.
-		if rerr := vfs.RemoveAll(s.fs, dir); rerr != nil {
-			return fmt.Errorf("delete %v: %w: %w, %w", tp, protocol.KafkaStorageError, err, rerr)
+		if err != nil && !DiskFailed(err) && vfs.RemoveAll(s.fs, dir) == nil {
+			err = nil
 		}
 	}
-	if err := s.fs.SyncDir(path.Dir(dir)); err != nil {
+	if err == nil {
+		err = s.fs.SyncDir(d.path)
+	}
+	if err != nil {
+		s.suspect(d, err)
 		return fmt.Errorf("delete %v: %w: %w", tp, protocol.KafkaStorageError, err)
 	}
 	s.background.removal.add(true, s.o.Now().Add(delay), gone) // RemoveAll is content where there is none

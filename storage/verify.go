@@ -26,6 +26,7 @@ func (l *Log) mend(err error) error {
 	case errors.As(err, &damage):
 		return l.confirm(damage.Segment)
 	}
+	l.keeper.trouble(l, err)
 	return err
 }
 

@@ -8,10 +8,10 @@ import (
 
 // TestACopyHasEveryField fails when a field comes that Segment.In does not know: say there what becomes of it.
 func TestACopyHasEveryField(t *testing.T) {
-	known := []string{"base", "log", "offsets", "times", "txns", "seq", "size", "next", "tip", "maxTimestamp", "maxRelative",
-		"checks", "timed", "maxSure", "mends", "w"}
+	known := []string{"base", "log", "offsets", "times", "txns", "seq", "size", "next", "tip", "follows",
+		"maxTimestamp", "maxRelative", "checks", "timed", "maxSure", "mends", "w"}
 	parts := map[string][]string{
-		"offsets": {"file", "entryBytes", "held", "mu", "made", "kept", "tail"},
+		"offsets": {"file", "entryBytes", "held", "mu", "made", "kept", "tail", "near"},
 		"txns":    {"file", "some", "mu", "size", "waiting"},
 		"checks":  {"opened", "spans", "fits"},
 	}
