@@ -182,7 +182,13 @@ func TestABadFileTakesOneLog(t *testing.T) {
 	}
 	in := spread(t, s, 2)
 	bad := in["/a"][0]
-	f.breaks(bad.Dir(), syscall.EIO)
+	fault := func(op vfs.Op) error {
+		if op.Kind == "Sync" && strings.HasPrefix(op.Name, bad.Dir()+"/") {
+			return syscall.EIO
+		}
+		return nil
+	}
+	f.fault.Store(&fault)
 	if err := bad.Flush(); protocol.CodeOf(err) != protocol.KafkaStorageError || bad.Failure() == nil {
 		t.Fatalf("flush: %v", err)
 	}
