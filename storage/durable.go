@@ -48,7 +48,7 @@ func (l *Log) submit(now time.Time, epoch protocol.Epoch, bs []batch.Batch, j *j
 	if j == nil {
 		a, due, err := l.append(now, epoch, bs, nil)
 		if due && err == nil {
-			err = l.flush(a.Last + 1) // outside of mu; an error has taken the log offline
+			err = l.flush(a.Last + 1) // outside of mu
 		}
 		return a, err
 	}

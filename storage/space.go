@@ -65,16 +65,19 @@ func (s *Store) admit(l *Log, bytes int64, own bool) error {
 		return nil
 	}
 	p := &d.space
-	if p.appended.Add(bytes) <= p.limit.Load() || own {
+	appended, limit := p.appended.Add(bytes), p.limit.Load()
+	if appended <= limit || own {
 		return nil
 	}
 	p.appended.Add(-bytes)
 	p.wanted.Store(bytes)
 	seen := p.seen.Load()
-	if !seen.Full { // it may have become free meanwhile
+	e := &FullError{Dir: d.path, Free: seen.Free, Reserve: seen.Reserve}
+	if !seen.Full { // it may have become free since the last look
+		e.Free = seen.Reserve + max(0, limit-(appended-bytes))
 		s.lookSoon()
 	}
-	return &FullError{Dir: d.path, Free: seen.Free, Reserve: seen.Reserve}
+	return e
 }
 
 func (s *Store) lookSoon() {

@@ -93,6 +93,9 @@ func (d *small) fill(l *Log) (n int) {
 		if !errors.As(err, &full) || protocol.CodeOf(err) != protocol.KafkaStorageError {
 			d.t.Fatalf("after %d appends: %v", n, err)
 		}
+		if full.Free < 0 || full.Free > 2*smallReserve {
+			d.t.Fatalf("%v, with %d free", err, d.free())
+		}
 		return n
 	}
 }

@@ -40,6 +40,7 @@ type Config struct {
 	Kind       Kind              // UnderTest() when empty
 	Properties map[string]string // beside the stock ones
 	JavaHeap   string            // Kafka's heap; default 1G, as its start script
+	DataDir    string            // default: a fresh folder that goes when the test ends
 }
 
 // Broker is one broker process and its data folder, which outlives the process.
@@ -55,7 +56,7 @@ type Broker struct {
 	done  chan struct{}
 }
 
-// Start starts a broker on a fresh folder and waits until it answers. It is stopped when the test ends.
+// Start starts a broker, on a fresh folder unless cfg names one, and waits until it answers. It is stopped when the test ends.
 func Start(tb testing.TB, cfg Config) *Broker {
 	tb.Helper()
 	if cfg.Kind == "" {
@@ -66,6 +67,9 @@ func Start(tb testing.TB, cfg Config) *Broker {
 	}
 	dir := tb.TempDir()
 	b := &Broker{Kind: cfg.Kind, DataDir: filepath.Join(dir, "data"), LogFile: filepath.Join(dir, "broker.log"), cfg: cfg}
+	if cfg.DataDir != "" {
+		b.DataDir = cfg.DataDir
+	}
 	for i := range b.ports {
 		b.ports[i] = freePort(tb)
 	}
