@@ -13,7 +13,6 @@ import (
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/protocol/batch"
 	"moldau.io/moldau/protocol/compress"
-	"moldau.io/moldau/storage/segment"
 	"moldau.io/moldau/storage/vfs"
 )
 
@@ -245,7 +244,7 @@ func TestI30_FlippedBitsAreReportedOrHarmless(t *testing.T) {
 				t.Fatal("without a flip: ", err)
 			}
 			for _, name := range filesBelow(t, disk, "/data") {
-				if unguarded[path.Base(name)] || strings.HasSuffix(name, segment.TxnSuffix) {
+				if unguarded[path.Base(name)] {
 					continue
 				}
 				t.Run(path.Base(name), func(t *testing.T) {

@@ -103,11 +103,15 @@ func holder(segs []*segment.Segment, offset protocol.Offset) int {
 	return lo
 }
 
-// Aborted are the aborted transactions that a reader of the records in from..to must leave out, to not included.
+// Aborted are the aborted transactions that a reader of the records in from..to must leave out, to not included. The index
+// of a segment that was there when the log was opened is compared with the records when it is first used.
 func (l *Log) Aborted(from, to protocol.Offset) ([]segment.AbortedTxn, error) {
 	for {
+		if f := l.failure.Load(); f != nil {
+			return nil, f
+		}
 		segs := l.segments.Load()
-		out, err := abortedIn(*segs, from, to)
+		out, err := l.abortedIn(*segs, from, to)
 		if err == nil {
 			return out, nil
 		}
@@ -117,9 +121,16 @@ func (l *Log) Aborted(from, to protocol.Offset) ([]segment.AbortedTxn, error) {
 	}
 }
 
-func abortedIn(segs []*segment.Segment, from, to protocol.Offset) (out []segment.AbortedTxn, err error) {
-	var found []segment.AbortedTxn
-	for _, s := range segs[holder(segs, from):] {
+func (l *Log) abortedIn(segs []*segment.Segment, from, to protocol.Offset) ([]segment.AbortedTxn, error) {
+	var out, found []segment.AbortedTxn
+	for i := holder(segs, from); i < len(segs); i++ {
+		s := segs[i]
+		if !s.AbortedSure() {
+			if err := l.sureAborted(segs, i); err != nil {
+				return nil, err
+			}
+		}
+		var err error
 		if found, err = s.Aborted(found[:0]); err != nil {
 			return nil, err
 		}

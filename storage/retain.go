@@ -181,6 +181,9 @@ func (l *Log) outlive(now time.Time) (start protocol.Offset, out outlived, err e
 	if out.count() == 0 { // nearly always, and without a lock
 		return 0, out, nil
 	}
+	if err := l.sureAges(out.count()); err != nil {
+		return 0, outlived{}, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {

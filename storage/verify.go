@@ -57,6 +57,26 @@ func (l *Log) mendIndex(lie *segment.IndexError) error {
 	return err
 }
 
+// sureAges compares what the time indexes of the first n segments say with their records: nothing is deleted because an
+// index lies about its age.
+func (l *Log) sureAges(n int) error {
+	for {
+		segs := l.segments.Load()
+		var err error
+		for _, s := range (*segs)[:min(n, len(*segs))] {
+			if _, err = s.SureMaxTimestamp(); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		if again, err := l.lookAgain(segs, err); !again {
+			return err
+		}
+	}
+}
+
 // confirm reads again what seemed to be damaged while nobody writes: a reader may have seen a segment that was being cut.
 func (l *Log) confirm(s *segment.Segment) error {
 	l.mu.Lock()

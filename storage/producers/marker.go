@@ -96,3 +96,9 @@ func (s *State) applyMarker(b batch.Batch, now time.Time) (Ended, bool) {
 	}
 	return ended, true
 }
+
+// Aborts says that b is a marker that aborts a transaction.
+func Aborts(b batch.Batch) bool {
+	m, ok := parseMarker(b)
+	return ok && m.aborted
+}

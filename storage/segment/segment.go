@@ -63,6 +63,7 @@ func newSegment(d *Descriptors, dir string, base protocol.Offset) *Segment {
 	s.maxTimestamp.Store(NoTimestamp)
 	s.w.lastIndexTime = NoTimestamp
 	s.timed.Store(true)
+	s.txns.sure.Store(true)
 	return s
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +24,7 @@ type AbortedTxn struct {
 type txnIndex struct {
 	file handle
 	some atomic.Bool // there are entries
+	sure atomic.Bool // they were made by this process, or have been compared with the log
 
 	mu      sync.Mutex   // held for a few instructions; the writer, who alone changes these, reads them without
 	size    int64        // bytes of entries in the file; -1 when there is none
@@ -121,6 +123,7 @@ func (x *txnIndex) open(size int64) {
 		size -= size % txnEntryBytes
 	}
 	x.set(size, nil)
+	x.sure.Store(!x.some.Load())
 }
 
 func (x *txnIndex) reset() error {
@@ -161,3 +164,25 @@ func (s *Segment) Abort(a AbortedTxn) { s.txns.append(a) }
 
 // Aborted appends to into the aborted transactions whose markers are in this segment.
 func (s *Segment) Aborted(into []AbortedTxn) ([]AbortedTxn, error) { return s.txns.read(into) }
+
+// AbortedSure says that Aborted can be believed: this process has made the index, or SureAborted was called.
+func (s *Segment) AbortedSure() bool { return s.txns.sure.Load() }
+
+// SureAborted notes that the index has been compared with the log.
+func (s *Segment) SureAborted() { s.txns.sure.Store(true) }
+
+// MendAborted replaces the index. The writer's; nobody reads it before it is sure.
+func (s *Segment) MendAborted(all []AbortedTxn) error {
+	if err := s.txns.reset(); err != nil {
+		return err
+	}
+	s.txns.set(s.txns.size, slices.Clone(all))
+	if err := s.txns.spill(); err != nil {
+		return err
+	}
+	if err := s.txns.sync(); err != nil {
+		return err
+	}
+	s.SureAborted()
+	return nil
+}
