@@ -74,7 +74,11 @@ func parseOffsets(b []byte) (offsets, error) {
 		if err1 != nil || err2 != nil || p < 0 || offset < 0 {
 			return nil, fmt.Errorf("line %d: %.300q is not a topic, a partition and an offset", i+3, line)
 		}
-		o[protocol.TopicPartition{Topic: string(parts[0]), Partition: int32(p)}] = protocol.Offset(offset)
+		tp := protocol.TopicPartition{Topic: string(parts[0]), Partition: int32(p)}
+		if _, twice := o[tp]; twice {
+			return nil, fmt.Errorf("line %d: %v comes twice", i+3, tp)
+		}
+		o[tp] = protocol.Offset(offset)
 	}
 	return o, nil
 }

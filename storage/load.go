@@ -205,6 +205,7 @@ func (s *Store) openIn(f found) (*Log, Recovered, error) {
 		clean:    f.d.clean,
 		recovery: f.d.written[recoveryPointFile][f.tp],
 		start:    f.d.written[logStartFile][f.tp],
+		unsure:   f.d.unsure,
 		hw:       f.d.written[highWatermarkFile][f.tp],
 		cleaned:  f.d.written[cleanerFile][f.tp],
 		journal:  f.d.journal,

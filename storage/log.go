@@ -23,16 +23,17 @@ type Log struct {
 	logger *slog.Logger
 	keeper keeper
 
-	folder   atomic.Pointer[string] // see Dir
-	cfg      atomic.Pointer[Config]
-	segments atomic.Pointer[[]*segment.Segment] // in order of base, never empty; replaced, never changed
-	start    atomic.Int64
-	unstable atomic.Int64 // first offset of the oldest open transaction, or noUnstable
-	synced   atomic.Int64 // the recovery point: everything before it is durable
-	hw       atomic.Int64 // the high watermark, as the broker has it
-	cleaned  atomic.Int64 // everything before it was compacted
-	epochs   atomic.Pointer[epoch.History]
-	failure  atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
+	folder     atomic.Pointer[string] // see Dir
+	cfg        atomic.Pointer[Config]
+	segments   atomic.Pointer[[]*segment.Segment] // in order of base, never empty; replaced, never changed
+	start      atomic.Int64
+	unstable   atomic.Int64 // first offset of the oldest open transaction, or noUnstable
+	synced     atomic.Int64 // the recovery point: everything before it is durable
+	hw         atomic.Int64 // the high watermark, as the broker has it
+	cleaned    atomic.Int64 // everything before it was compacted
+	epochs     atomic.Pointer[epoch.History]
+	epochsSure atomic.Bool                  // epochs have been compared with the batches
+	failure    atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
 
 	watch watch // cleaner.mu's
 
@@ -184,6 +185,9 @@ func (l *Log) Epochs() epoch.History { return *l.epochs.Load() }
 // EpochEnd is what OffsetForLeaderEpoch answers: the largest epoch that is not newer than asked, and the offset after
 // its last record; both -1 where asked is not known.
 func (l *Log) EpochEnd(asked protocol.Epoch) (protocol.Epoch, protocol.Offset) {
+	if err := l.sureEpochs(); err != nil { // it has taken the log offline, which whoever asks sees when it reads
+		return epoch.Unknown, epoch.Unknown
+	}
 	return l.epochs.Load().EndOf(asked, l.active().Next())
 }
 

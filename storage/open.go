@@ -37,6 +37,7 @@ type opening struct {
 	clean    bool            // the log was closed, and nothing has to be read again
 	recovery protocol.Offset // everything before it was durable
 	start    protocol.Offset // the start that was last kept
+	unsure   bool            // the file that says the start is damaged
 	hw       protocol.Offset // the high watermark that was last kept
 	cleaned  protocol.Offset // everything before it was compacted
 	replays  []source        // what the journal has of the log

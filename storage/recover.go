@@ -22,17 +22,24 @@ type recovery struct {
 	disk onDisk
 	done Recovered
 
-	segs    []*segment.Segment
-	next    protocol.Offset // where the log goes on after segs
-	epochs  epoch.History
-	file    *epoch.History  // as it is on disk; nil where it cannot be read
-	trusted int             // so many segments are not read again
-	kafkas  bool            // Kafka wrote this folder last, and did not end in order
-	durable protocol.Offset // the new recovery point
-	read    protocol.Offset // while segments are read again: the offset behind the last batch
+	segs      []*segment.Segment
+	next      protocol.Offset // where the log goes on after segs
+	epochs    epoch.History
+	file      *epoch.History  // as it is on disk; nil where it cannot be read
+	emptyFile bool            // the epochs' file has no bytes
+	trusted   int             // so many segments are not read again
+	kafkas    bool            // Kafka wrote this folder last, and did not end in order
+	durable   protocol.Offset // the new recovery point
+	read      protocol.Offset // while segments are read again: the offset behind the last batch
 }
 
 func (r *recovery) run() error {
+	if err := r.parseEpochs(); err != nil {
+		return err
+	}
+	if err := r.settleStart(); err != nil {
+		return err
+	}
 	if err := r.dropBelowStart(); err != nil {
 		return err
 	}
@@ -133,20 +140,31 @@ func (r *recovery) openTrusted() error {
 	return nil
 }
 
-// readEpochs reads the epochs as far as the trusted segments go; where the file cannot be read, from the segments.
-func (r *recovery) readEpochs() error {
+// parseEpochs reads the file with the leader epochs. One that cannot be read is made anew from the segments.
+func (r *recovery) parseEpochs() error {
 	b, err := vfs.ReadFile(r.o.files.FS(), path.Join(r.o.dir, epochFile), smallFileMax)
-	if err == nil && (len(b) > 0 || r.trusted == 0 || r.o.clean) { // an empty file may be a torn one
-		if h, perr := epoch.Parse(b); perr == nil {
-			r.epochs, _ = h.TruncateEnd(r.next)
-			r.file = &h
-			return nil
-		} else {
-			r.o.logger.Warn("leader epochs are read from the log, the file is damaged", "dir", r.o.dir, "err", perr)
-		}
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
+	h, err := epoch.Parse(b)
+	if err != nil {
+		r.o.logger.Warn("leader epochs are read from the log, the file is damaged", "dir", r.o.dir, "err", err)
+		return nil
+	}
+	r.file, r.emptyFile = &h, len(b) == 0
+	return nil
+}
+
+// readEpochs takes the epochs as far as the trusted segments go; where the file cannot be read, from the segments.
+func (r *recovery) readEpochs() error {
+	if r.file != nil && (!r.emptyFile || r.trusted == 0 || r.o.clean) { // an empty file may be a torn one
+		r.epochs, _ = r.file.TruncateEnd(r.next)
+		return nil
+	}
+	r.file = nil
 	r.l.w.epochsDirty = true
 	for _, s := range r.segs {
 		err := s.Heads(0, func(head batch.Batch, _ segment.Place) bool {

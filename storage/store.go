@@ -125,10 +125,12 @@ type Store struct {
 
 // dataDir is one data folder.
 type dataDir struct {
-	path   string
-	meta   Meta
-	lock   io.Closer
-	clean  bool // how it was left, on opening
+	path  string
+	meta  Meta
+	lock  io.Closer
+	clean bool // how it was left, on opening
+	// unsure says that the file with the logs' starts was damaged, on opening, or may be.
+	unsure bool
 	space  space
 	health health
 
@@ -241,8 +243,10 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 			// Without it everything is read again, and starts fall back to the first segment: nothing is lost by that.
 			s.logger.Warn("a checkpoint cannot be read, its logs are read again", "dir", dir, "err", err)
 			d.written[name] = offsets{}
+			d.unsure = d.unsure || name == logStartFile
 		}
 	}
+	d.unsure = d.unsure || d.written[logStartFile].strays(s.fs, dir)
 	if err := s.openJournal(d); err != nil {
 		return nil, err
 	}

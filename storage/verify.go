@@ -131,22 +131,73 @@ func (e *epochError) Error() string {
 		"the broker is stopped: it is then made from the log)", e.offset, e.batch, epochFile, e.history)
 }
 
-// fits compares a batch with the leader epochs. Records from before there were epochs have -1.
+// fits compares a batch with the leader epochs.
 func (l *Log) fits(head batch.Batch) error {
-	h := l.epochs.Load()
-	e := head.LeaderEpoch()
-	if e == epoch.Unknown || h == nil {
-		return nil
-	}
-	if want := h.At(head.LastOffset()); e != want && l.kept(head) {
-		return &epochError{offset: head.BaseOffset(), batch: e, history: want}
+	if h := l.epochs.Load(); h != nil {
+		// The start is looked at after the epochs: it is raised before they are cut.
+		return fitsEpochs(h, protocol.Offset(l.start.Load()), head)
 	}
 	return nil
 }
 
-// kept says that a batch has records that are not deleted. Epochs that ended before the log's start are forgotten. The
-// start is looked at after the epochs: it is raised before they are cut.
-func (l *Log) kept(head batch.Batch) bool { return int64(head.LastOffset()) >= l.start.Load() }
+// fitsEpochs says whether a batch lies within its leader's epoch. Epochs that ended before the log's start are forgotten,
+// and records from before there were epochs have -1.
+func fitsEpochs(h *epoch.History, start protocol.Offset, head batch.Batch) error {
+	e, last := head.LeaderEpoch(), head.LastOffset()
+	if e == epoch.Unknown || last < start {
+		return nil
+	}
+	for _, offset := range [...]protocol.Offset{max(head.BaseOffset(), start), last} {
+		if want := h.At(offset); e != want {
+			return &epochError{offset: head.BaseOffset(), batch: e, history: want}
+		}
+	}
+	return nil
+}
+
+// sureEpochs compares the history's entries, which no checksum covers, with the batches around them. That is done once,
+// when the history is first asked.
+func (l *Log) sureEpochs() error {
+	if l.epochsSure.Load() {
+		return nil
+	}
+	for {
+		if f := l.failure.Load(); f != nil {
+			return f
+		}
+		segs := l.segments.Load()
+		err := l.findEpochs(*segs)
+		if err == nil {
+			l.epochsSure.Store(true)
+			return nil
+		}
+		if again, err := l.lookAgain(segs, err); !again {
+			return err
+		}
+	}
+}
+
+// findEpochs finds the batches on both sides of where each epoch begins. To find one is to check it.
+func (l *Log) findEpochs(segs []*segment.Segment) error {
+	start := protocol.Offset(l.start.Load())
+	for _, e := range l.epochs.Load().Entries() {
+		for _, offset := range [...]protocol.Offset{e.Start - 1, e.Start} {
+			if offset < start {
+				continue
+			}
+			for i := holder(segs, offset); i < len(segs); i++ {
+				_, ok, err := segs[i].Find(offset)
+				if err != nil {
+					return err
+				}
+				if ok {
+					break
+				}
+			}
+		}
+	}
+	return nil
+}
 
 // mendEpochs finds out which of the two is wrong where a batch and the history of epochs disagree; mu is held. Epochs rise
 // along a log, and the first batch of each one is where the history says that it begins. A damaged batch stands alone with
@@ -176,7 +227,7 @@ func (l *Log) mendEpochs(found *epochError) error {
 			if _, ok := begins[first]; ok {
 				begins[first] = true
 			}
-			if old.At(head.LastOffset()) != e && l.kept(head) && len(at) < 2 {
+			if len(at) < 2 && fitsEpochs(old, protocol.Offset(l.start.Load()), head) != nil {
 				at = append(at, first)
 			}
 			made, _ = made.Assign(e, first)

@@ -6,7 +6,6 @@ import (
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/protocol/batch"
-	"moldau.io/moldau/storage/epoch"
 	"moldau.io/moldau/storage/segment"
 )
 
@@ -56,14 +55,11 @@ func (r *recovery) checkGap(s *segment.Segment, b batch.Batch) error {
 // checkEpoch compares the leader epoch of a flushed batch that is read again, which no checksum covers, with the history:
 // that was flushed before the recovery point moved.
 func (r *recovery) checkEpoch(b batch.Batch) error {
-	last, e := b.LastOffset(), b.LeaderEpoch()
-	if r.file == nil || r.kafkas || last >= r.o.recovery || last < r.o.start || e == epoch.Unknown {
+	if r.file == nil || r.kafkas || b.LastOffset() >= r.o.recovery {
 		return nil
 	}
-	want := r.file.At(last)
-	if e == want {
-		return nil
+	if err := fitsEpochs(r.file, r.o.start, b); err != nil {
+		return &DamagedError{Flushed: r.o.recovery, Good: b.BaseOffset(), Err: err}
 	}
-	return &DamagedError{Flushed: r.o.recovery, Good: b.BaseOffset(),
-		Err: &epochError{offset: b.BaseOffset(), batch: e, history: want}}
+	return nil
 }
