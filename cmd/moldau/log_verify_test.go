@@ -1,0 +1,92 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// kafkasCopy is a copy of the folder that Apache Kafka 4.4.0 wrote.
+func kafkasCopy(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(dir, os.DirFS(kafkasFolder)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func flip(t *testing.T, name string, at int) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at] ^= 1
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifyExitCodes(t *testing.T) {
+	dir := kafkasCopy(t)
+	code, out, errs := inside(t, "log", "verify", dir)
+	if code != exitOK || !strings.Contains(out, "1 partitions, 7 segments, 29 batches, 73 records, 4704 bytes: all is well") {
+		t.Errorf("a good folder: exit code %d, %s%s", code, out, errs)
+	}
+	if code, out, _ := inside(t, "log", "verify", filepath.Join(dir, "golden-0")); code != exitOK {
+		t.Errorf("a good partition: exit code %d, %s", code, out)
+	}
+	log := filepath.Join(dir, "golden-0", "00000000000000000012.log")
+	flip(t, log, 400)
+	code, out, _ = inside(t, "log", "verify", dir)
+	want := "DAMAGE: " + filepath.ToSlash(log) + ", byte 316, offset 18: 158 bytes: the checksum is "
+	if code != exitFailure || !strings.Contains(out, want) || !strings.Contains(out, "moldau log repair") {
+		t.Errorf("a flipped bit: exit code %d, %s; it should say %s", code, out, want)
+	}
+	code, out, _ = inside(t, "log", "verify", "-o", "json", dir)
+	var f map[string]any
+	if err := json.Unmarshal([]byte(strings.SplitN(out, "\n", 2)[0]), &f); err != nil || code != exitFailure ||
+		f["type"] != "finding" || f["damage"] != true || f["byte"] != 316.0 || f["offset"] != 18.0 {
+		t.Errorf("as JSON: exit code %d, %v, %s", code, err, out)
+	}
+	if code, _, _ := inside(t, "log", "verify", filepath.Join(dir, "nowhere")); code != exitData {
+		t.Errorf("a folder that is not there: exit code %d", code)
+	}
+	if code, _, _ := inside(t, "log", "verify"); code != exitUsage {
+		t.Errorf("no folder: exit code %d", code)
+	}
+}
+
+// TestVerifyBesideARunningBroker has a broker append while its folder is checked again and again: no false alarm.
+func TestVerifyBesideARunningBroker(t *testing.T) {
+	dir := t.TempDir()
+	sv := start(t, dir, nil)
+	s := &shell{t, sv.kafka}
+	s.do("topic", "create", "busy", "-p", "2", "-c", "segment.bytes=1048576")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 5 {
+			s.try(numbers(1, 20000), "produce", "busy")
+		}
+	}()
+	rounds := 0
+	for running := true; running || rounds == 0; rounds++ {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		if code, out, errs := inside(t, "log", "verify", dir); code != exitOK || !strings.Contains(out, "in use by process") {
+			t.Fatalf("beside a running broker: exit code %d, %s%s", code, out, errs)
+		}
+	}
+	sv.stop()
+	if code, out, errs := inside(t, "log", "verify", dir); code != exitOK || !strings.Contains(out, "100000 records") {
+		t.Errorf("afterwards: exit code %d, %s%s", code, out, errs)
+	}
+	t.Logf("checked %d times", rounds)
+}
