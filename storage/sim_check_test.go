@@ -31,6 +31,12 @@ func (w *world) settle(p *part) {
 	}
 	p.l = l
 	b, m := l.Bounds(), p.m
+	if p.anew && b.Start == b.End && l.Size() == 0 {
+		p.beginAt(b.Start)
+		w.check(p)
+		return
+	}
+	p.anew = false
 	if b.End < m.Done || b.End > m.End || b.Start > m.Start || b.Start < m.Kept || b.Start > b.End {
 		w.fail("%v has the bounds %+v after a crash; at least %d are kept, the model has %d..%d\n%v", p.tp, b, m.Done,
 			m.Start, m.End, w.mem)
@@ -45,7 +51,7 @@ func (w *world) absent(p *part) {
 	if p.wanted && !p.maybe && p.m.Done > 0 {
 		w.fail("%v is gone after a crash; at least %d are kept\n%v", p.tp, p.m.Done, w.mem)
 	}
-	p.maybe, p.l = false, nil
+	p.maybe, p.anew, p.l = false, false, nil
 	if p.wanted {
 		w.create(p, p.m.ID)
 	} else {

@@ -37,6 +37,11 @@ func simSteps() []simStep {
 		{name: "new leader", weight: 4, of: (*world).newLeader},
 		{name: "time", weight: 8, all: (*world).timePasses},
 		{name: "forget producers", weight: 2, of: (*world).expire},
+		{name: "retention", weight: 4, all: (*world).retention},
+		{name: "truncate", weight: 2, of: (*world).truncate},
+		{name: "truncate fully", weight: 1, of: (*world).truncateFully},
+		{name: "ask for a move", weight: 2, of: (*world).askForMove},
+		{name: "move", weight: 3, all: (*world).move},
 		{name: "high watermark", weight: 10, of: (*world).highWatermark},
 	}
 }
@@ -191,6 +196,83 @@ func (w *world) restart() {
 		p.l = l
 		// That producers were forgotten is not kept: the next time, their last use says so again.
 		w.adoptProducers(p, []protocol.Offset{p.m.Floor}, []protocol.Offset{p.m.End})
+		w.check(p)
+	}
+}
+
+// retention may only take whole segments from the front, of what is committed.
+func (w *world) retention() {
+	w.s.retain(w.now)
+	for _, p := range w.parts {
+		if p.l == nil {
+			continue
+		}
+		b := p.l.Bounds()
+		if b.Start < p.m.Start || b.Start > p.m.Start && b.Start > p.l.HighWatermark() {
+			w.fail("retention moved the start of %v from %d to %d; the high watermark is %d", p.tp, p.m.Start, b.Start,
+				p.l.HighWatermark())
+		}
+		p.m.Start = b.Start
+	}
+}
+
+// truncate drops a suffix, as a follower does whose leader went on before it. Nothing of it may ever be back.
+func (w *world) truncate(p *part) {
+	to := w.src.Random(p.m.Start, p.m.End)
+	if w.rng.IntN(2) == 0 {
+		to = max(to, p.m.End-protocol.Offset(w.rng.IntN(8)))
+	}
+	end := p.m.EndAt(to)
+	if end < p.m.Start {
+		w.fully(p, p.m.Start, func() error { return p.l.Truncate(to) })
+		return
+	}
+	p.m.Durable, p.m.Done = min(p.m.Durable, end), min(p.m.Done, end)
+	w.must(p.l.Truncate(to))
+	p.m.Cut(end)
+	p.m.Epoch++
+	p.tail = 0
+	p.m.Floors = append(slices.Clip(p.m.Floors), (*p.l.segments.Load())[0].Base())
+	if !w.adoptProducers(p, p.m.Floors, []protocol.Offset{end}) {
+		w.fail("%v knows the producers %+v after a truncation to %d, want %+v", p.tp, p.l.Producers(), to,
+			w.replayed(p, p.m.Floor, end).Active())
+	}
+	w.check(p)
+}
+
+func (w *world) truncateFully(p *part) {
+	start := w.src.Random(0, p.m.End+10)
+	w.fully(p, start, func() error { return p.l.TruncateFully(start) })
+}
+
+// fully has a log begin anew at start. Until that is done a crash may leave the beginning of what was there.
+func (w *world) fully(p *part, start protocol.Offset, do func() error) {
+	p.m.Durable, p.m.Done, p.m.Kept, p.anew = 0, 0, 0, true
+	w.must(do())
+	p.beginAt(start)
+	p.m.Kept = start
+	w.check(p)
+}
+
+// beginAt forgets everything.
+func (p *part) beginAt(start protocol.Offset) {
+	m := storagetest.NewModel(p.m.ID, start)
+	m.Epoch = p.m.Epoch + 1
+	p.m, p.anew, p.tail = m, false, 0
+}
+
+func (w *world) askForMove(p *part) {
+	w.must(w.s.Move(p.tp, w.dirs[w.rng.IntN(len(w.dirs))]))
+}
+
+func (w *world) move() {
+	for _, d := range w.s.dirs {
+		w.s.moveQueued(d)
+	}
+	if moves := w.s.Moves(); len(moves) > 0 {
+		w.fail("these moves did not end: %+v", moves)
+	}
+	for _, p := range w.parts {
 		w.check(p)
 	}
 }

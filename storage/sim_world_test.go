@@ -51,6 +51,7 @@ type part struct {
 	cfg    Config
 	l      *Log // nil while there is none
 	m      *storagetest.Model
+	anew   bool           // it is truncated wholly
 	wanted bool           // the cluster says that it exists
 	maybe  bool           // it is being made or deleted
 	tail   protocol.Epoch // was assigned at the end, and nothing was appended since; 0 for none
@@ -99,6 +100,8 @@ func (w *world) config() Config {
 	if w.rng.IntN(3) == 0 {
 		cfg.SegmentAge = time.Minute
 	}
+	cfg.RetentionAge = []time.Duration{-1, time.Second, time.Minute, time.Hour}[w.rng.IntN(4)]
+	cfg.RetentionBytes = []int64{-1, 2000, 10_000}[w.rng.IntN(3)]
 	switch w.rng.IntN(8) {
 	case 0:
 		cfg.FlushMessages = 1
@@ -232,7 +235,9 @@ func (p *part) fork(killed bool) *part {
 	q.m = p.m.Clone()
 	if p.l != nil {
 		b := p.l.Bounds()
-		q.m.Durable = max(q.m.Durable, b.Synced)
+		if !q.anew {
+			q.m.Durable = max(q.m.Durable, b.Synced)
+		}
 		q.m.Start = max(q.m.Start, b.Start)
 	}
 	if !killed { // what was only acknowledged may be gone, also for a kill while the disk is opened

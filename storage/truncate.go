@@ -165,7 +165,12 @@ func (l *Log) truncateEpochs(end protocol.Offset) {
 // offset would be of other records. What it removed is durably gone when it returns.
 func (l *Log) removeNow(gone []*segment.Segment, end protocol.Offset) error {
 	fsys := l.files.FS()
-	for _, s := range slices.Backward(gone) {
+	for i, s := range slices.Backward(gone) {
+		if i == 0 && end < 0 && len(gone) > 1 { // a crash that took the first one's name only would leave the end of a log
+			if err := fsys.SyncDir(l.Dir()); err != nil {
+				return err
+			}
+		}
 		for _, name := range s.Names() {
 			if err := vfs.RemoveIfThere(fsys, name); err != nil {
 				return err

@@ -120,6 +120,19 @@ func (m *Model) Cut(end protocol.Offset) {
 	m.Durable, m.Done = min(m.Durable, end), min(m.Done, end)
 }
 
+// EndAt is where the log ends when it is truncated to to: behind the last batch that lies wholly before.
+func (m *Model) EndAt(to protocol.Offset) protocol.Offset {
+	if to >= m.End {
+		return m.End
+	}
+	for _, b := range slices.Backward(m.Batches) {
+		if b.Next() <= to {
+			return b.Next()
+		}
+	}
+	return 0
+}
+
 // From are the batches that hold from or come after it.
 func (m *Model) From(from protocol.Offset) []Batch {
 	i, _ := slices.BinarySearchFunc(m.Batches, from, func(b Batch, o protocol.Offset) int {
