@@ -215,10 +215,12 @@ func (x *membership) Name() journal.Name { return x.l.name() }
 // recovery point, which stays where it is.
 func (x *membership) SyncData(upTo protocol.Offset) error {
 	l := x.l
-	from := l.Durable()
-	if from >= upTo {
+	if l.Durable() >= upTo {
 		return nil
 	}
+	// From the recovery point on, though the journal may have more: a crash that took an older segment's end would make
+	// what is synced now lie behind a hole, where it is cut off before the journal is read.
+	from := protocol.Offset(l.synced.Load())
 	segs := *l.segments.Load()
 	newest := segs[len(segs)-1].Base()
 	for _, s := range segs[holder(segs, max(from-1, 0)):] {

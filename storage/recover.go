@@ -101,9 +101,15 @@ func (r *recovery) leftByKafka() (bool, error) {
 	return b == [entry]byte{}, nil
 }
 
-// dropBelowStart removes segments that lie wholly below the log's start: their removal was cut short.
+// dropBelowStart removes segments that lie wholly below the log's start: their removal was cut short, perhaps before the
+// names of those that stay were durable.
 func (r *recovery) dropBelowStart() error {
 	d := &r.disk
+	if len(d.segments) > 1 && d.segments[1] <= r.o.start {
+		if err := r.o.files.FS().SyncDir(r.o.dir); err != nil {
+			return err
+		}
+	}
 	for len(d.segments) > 1 && d.segments[1] <= r.o.start {
 		if err := r.removeSegment(d.segments[0]); err != nil {
 			return err

@@ -36,7 +36,7 @@ func (w *world) settle(p *part) {
 		w.check(p)
 		return
 	}
-	p.anew = false
+	p.anew, p.cut = false, false
 	if b.End < m.Done || b.End > m.End || b.Start > m.Start || b.Start < m.Kept || b.Start > b.End {
 		w.fail("%v has the bounds %+v after a crash; at least %d are kept, the model has %d..%d\n%v", p.tp, b, m.Done,
 			m.Start, m.End, w.mem)
@@ -51,7 +51,7 @@ func (w *world) absent(p *part) {
 	if p.wanted && !p.maybe && p.m.Done > 0 {
 		w.fail("%v is gone after a crash; at least %d are kept\n%v", p.tp, p.m.Done, w.mem)
 	}
-	p.maybe, p.anew, p.l = false, false, nil
+	p.maybe, p.anew, p.cut, p.l = false, false, false, nil
 	if p.wanted {
 		w.create(p, p.m.ID)
 	} else {

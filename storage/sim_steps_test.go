@@ -7,6 +7,7 @@ import (
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/storage/journal"
 	"moldau.io/moldau/storage/producers"
 	"moldau.io/moldau/storage/storagetest"
 )
@@ -37,6 +38,9 @@ func simSteps() []simStep {
 		{name: "new leader", weight: 4, of: (*world).newLeader},
 		{name: "time", weight: 8, all: (*world).timePasses},
 		{name: "forget producers", weight: 2, of: (*world).expire},
+		{name: "commit", weight: 5, all: func(w *world) { w.journals((*journal.Journal).Commit) }},
+		{name: "reclaim", weight: 2, all: func(w *world) { w.journals((*journal.Journal).Reclaim) }},
+		{name: "tell", weight: 1, all: func(w *world) { w.s.tellAll() }},
 		{name: "retention", weight: 4, all: (*world).retention},
 		{name: "truncate", weight: 2, of: (*world).truncate},
 		{name: "truncate fully", weight: 1, of: (*world).truncateFully},
@@ -72,7 +76,7 @@ func (w *world) step() {
 		p.m.Durable)
 	w.kinds[i].of(w, p)
 	if p.l != nil {
-		p.m.Durable = max(p.m.Durable, p.l.Bounds().Synced)
+		p.m.Durable = max(p.m.Durable, p.l.Durable())
 	}
 }
 
@@ -110,7 +114,11 @@ func (w *world) append(p *part) {
 		b.Stamp(0, 0) // as it comes from a client
 	}
 	p.tail = 0
-	a, err := p.l.Append(w.now, p.m.Epoch, bs...)
+	appends, waits := p.l.Append, true
+	if w.rng.IntN(3) == 0 {
+		appends, waits = p.l.Submit, false
+	}
+	a, err := appends(w.now, p.m.Epoch, bs...)
 	if err != nil {
 		w.fail("append to %v at %d: %v", p.tp, from, err)
 	}
@@ -118,8 +126,8 @@ func (w *world) append(p *part) {
 		w.fail("append to %v: %+v, want %d..%d", p.tp, a, from, p.m.End)
 	}
 	p.m.Done = p.m.End
-	if p.cfg.FlushMessages == 1 && p.l.Bounds().Synced < p.m.End {
-		w.fail("flush.messages is 1, and %v is durable up to %d of %d", p.tp, p.l.Bounds().Synced, p.m.End)
+	if waits && (p.cfg.Fsync || p.cfg.FlushMessages == 1) && p.l.Durable() < p.m.End {
+		w.fail("appends to %v wait until they are durable, and it is up to %d of %d", p.tp, p.l.Durable(), p.m.End)
 	}
 	if w.rng.IntN(2) == 0 {
 		p.l.SetHighWatermark(p.m.End)
@@ -227,8 +235,9 @@ func (w *world) truncate(p *part) {
 		w.fully(p, p.m.Start, func() error { return p.l.Truncate(to) })
 		return
 	}
-	p.m.Durable, p.m.Done = min(p.m.Durable, end), min(p.m.Done, end)
+	p.m.Durable, p.m.Done, p.cut = min(p.m.Durable, end), min(p.m.Done, end), true
 	w.must(p.l.Truncate(to))
+	p.cut = false
 	p.m.Cut(end)
 	p.m.Epoch++
 	p.tail = 0
@@ -247,7 +256,7 @@ func (w *world) truncateFully(p *part) {
 
 // fully has a log begin anew at start. Until that is done a crash may leave the beginning of what was there.
 func (w *world) fully(p *part, start protocol.Offset, do func() error) {
-	p.m.Durable, p.m.Done, p.m.Kept, p.anew = 0, 0, 0, true
+	p.m.Durable, p.m.Done, p.m.Kept, p.anew, p.cut = 0, 0, 0, true, true
 	w.must(do())
 	p.beginAt(start)
 	p.m.Kept = start
@@ -258,7 +267,13 @@ func (w *world) fully(p *part, start protocol.Offset, do func() error) {
 func (p *part) beginAt(start protocol.Offset) {
 	m := storagetest.NewModel(p.m.ID, start)
 	m.Epoch = p.m.Epoch + 1
-	p.m, p.anew, p.tail = m, false, 0
+	p.m, p.anew, p.cut, p.tail = m, false, false, 0
+}
+
+func (w *world) journals(do func(j *journal.Journal)) {
+	for _, d := range w.s.dirs {
+		do(d.journal)
+	}
 }
 
 func (w *world) askForMove(p *part) {

@@ -52,6 +52,7 @@ type part struct {
 	l      *Log // nil while there is none
 	m      *storagetest.Model
 	anew   bool           // it is truncated wholly
+	cut    bool           // it is truncated, also partly
 	wanted bool           // the cluster says that it exists
 	maybe  bool           // it is being made or deleted
 	tail   protocol.Epoch // was assigned at the end, and nothing was appended since; 0 for none
@@ -109,6 +110,8 @@ func (w *world) config() Config {
 		cfg.FlushMessages = 20
 	case 2:
 		cfg.FlushInterval = time.Second
+	case 3, 4:
+		cfg.Fsync = true
 	}
 	return cfg
 }
@@ -124,6 +127,7 @@ func (w *world) options() Options {
 		return DefaultConfig()
 	}
 	o.RecoveryThreads, o.CloseThreads = 1, 1
+	o.Journal = JournalOptions{FileBytes: 5 * 4096, DirectBytes: 900, Files: 3}
 	o.Now = func() time.Time { return w.now }
 	o.NewID = func() string {
 		w.ids++
@@ -235,8 +239,8 @@ func (p *part) fork(killed bool) *part {
 	q.m = p.m.Clone()
 	if p.l != nil {
 		b := p.l.Bounds()
-		if !q.anew {
-			q.m.Durable = max(q.m.Durable, b.Synced)
+		if !q.cut {
+			q.m.Durable = max(q.m.Durable, p.l.Durable())
 		}
 		q.m.Start = max(q.m.Start, b.Start)
 	}

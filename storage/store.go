@@ -385,8 +385,11 @@ func (s *Store) create(d *dataDir, tp protocol.TopicPartition, id protocol.Topic
 	if err := d.forget(s.fs, tp); err != nil {
 		return nil, err
 	}
-	if err := d.journal.Forget(journal.Name{ID: id, Partition: tp}); err != nil {
-		return nil, err
+	// A log whose id a crash has taken is in the journal without one, and the new one is without until its file is durable.
+	for _, old := range []protocol.TopicID{id, {}} {
+		if err := d.journal.Forget(journal.Name{ID: old, Partition: tp}); err != nil {
+			return nil, err
+		}
 	}
 	dir := path.Join(d.path, tp.String())
 	if err := vfs.RemoveAll(s.fs, dir); err != nil { // half made by a Create that failed
