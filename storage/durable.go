@@ -187,6 +187,9 @@ func (l *Log) unlockCut() {
 		l.durable.Store(end)
 	}
 	l.committed.Unlock()
+	if base := int64(l.active().Base()); l.namedUpTo.Load() > base { // names that come after it are others than before
+		l.namedUpTo.Store(base)
+	}
 	l.w.cutters--
 	l.mu.Unlock()
 	l.flushing.Unlock()
