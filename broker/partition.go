@@ -30,6 +30,9 @@ type Partition struct {
 		leader *replica.Leader // nil where this broker does not lead
 		waits  waits
 		gone   bool // the topic is deleted
+
+		counted   protocol.Offset // the leader's own end, as it counts for the high watermark
+		uncounted []appended      // behind it, in order
 	}
 }
 
@@ -39,6 +42,7 @@ const notLeader = -1
 func newPartition(b *Broker, tp protocol.TopicPartition, id protocol.TopicID, log *storage.Log) *Partition {
 	p := &Partition{b: b, id: tp, topicID: id, log: log, notify: make(chan struct{}, 1)}
 	p.epoch.Store(notLeader)
+	log.OnDurable(p.durable)
 	return p
 }
 
@@ -61,7 +65,12 @@ func (p *Partition) become(leads bool, a replica.Assignment, highWatermark proto
 			p.b.log.Error("cannot begin a leader epoch", "topic", p.id.Topic, "partition", p.id.Partition,
 				"epoch", a.Epoch, "err", err)
 		}
-		p.mu.leader = replica.NewLeader(a, p.log.Bounds().End, highWatermark)
+		p.mu.counted, p.mu.uncounted = 0, nil
+		p.mu.counted = p.ownEnd()
+		p.mu.leader = replica.NewLeader(a, p.mu.counted, highWatermark)
+		if p.log.AcksDurable() {
+			p.log.Secure() // a former run, or another configuration, may have left more
+		}
 		p.log.SetHighWatermark(p.mu.leader.HighWatermark())
 		p.epoch.Store(int32(a.Epoch))
 		p.signal()
@@ -104,11 +113,12 @@ func (p *Partition) append(now time.Time, b batch.Batch, acksAll bool) (storage.
 		return storage.Appended{}, protocol.Errorf(protocol.NotEnoughReplicas,
 			"too few replicas of %s are in sync for min.insync.replicas=%d", p.id, minimum)
 	}
-	a, err := p.log.Append(now, leader.Epoch(), b)
+	a, err := p.log.Submit(now, leader.Epoch(), b)
 	if err != nil || a.Duplicate {
 		return a, err
 	}
-	p.publish(leader.Appended(a.Last+1), int64(len(b)))
+	p.mu.uncounted = append(p.mu.uncounted, appended{a.Last + 1, int64(len(b))})
+	p.count()
 	return a, nil
 }
 

@@ -42,7 +42,7 @@ type produce struct {
 type producePart struct {
 	p       *Partition // nil where the result is settled already
 	records []byte
-	end     protocol.Offset // what must be committed; 0 where nothing has to be
+	end     protocol.Offset // what must be committed, or durable here; 0 where nothing has to be
 	epoch   protocol.Epoch
 }
 
@@ -246,7 +246,7 @@ func (pr *produce) appendOne(part *producePart, res *protocol.ProduceResult) err
 	case how.LogAppendTime:
 		res.LogAppendTime = a.MaxTimestamp
 	}
-	if pr.req.Acks == acksAll {
+	if acks := pr.req.Acks; acks == acksAll || acks == acksLeader && p.log.AcksDurable() {
 		part.end, part.epoch = a.Last+1, epoch
 	}
 	m := pr.r.conn.b.metrics
@@ -320,7 +320,7 @@ func (pr *produce) settled() bool {
 		if part.end == 0 {
 			continue
 		}
-		switch ok, err := part.p.committed(part.end, part.epoch); {
+		switch ok, err := part.p.acknowledged(part.end, part.epoch, pr.req.Acks == acksAll); {
 		case err != nil:
 			pr.fail(part, &pr.results[i], err)
 			part.end = 0
