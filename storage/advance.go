@@ -57,7 +57,7 @@ func (l *Log) removeBelow(start protocol.Offset) error {
 		return nil
 	}
 	err := l.keeper.keepStart(l)
-	full := errors.Is(err, syscall.ENOSPC)
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 	if err != nil && !full {
 		return l.storageError("keep the start", err)
 	}
