@@ -71,10 +71,10 @@ func until(t *testing.T, what string, ok func() bool) {
 // everything in it after a restart.
 func TestAlterReplicaLogDirs(t *testing.T) {
 	fs := vfs.NewMem()
-	b := brokertest.Start(t, brokertest.Options{FS: fs, Dirs: []string{"/a", "/b"}})
+	slow := map[string]string{"replica.alter.log.dirs.io.max.bytes.per.second": "1"}
+	b := brokertest.Start(t, brokertest.Options{FS: fs, Dirs: []string{"/a", "/b"}, Settings: slow})
 	c := b.Dial()
 	id := createTopic(c, "t", 2)
-	setBroker(c, "replica.alter.log.dirs.io.max.bytes.per.second", "1")
 	for range 10 {
 		if got := protocol.Code(produce(c, 13, "t", id, 0, -1, records(3, 1000)).ErrorCode); got != protocol.None {
 			t.Fatal(got)

@@ -34,7 +34,12 @@ type Broker struct {
 	adopted    *adoption      // what this start took over from Apache Kafka's metadata; nil for nothing
 	store      *storage.Store // nil in tests of the connection loop
 	partitions *partitions
-	sessions   *sessions
+
+	metadataDir string        // holds the folder of the metadata log
+	troubled    chan struct{} // has a token after a log or a folder has gone offline
+	fatal       chan error    // why Serve must return; holds one
+
+	sessions *sessions
 
 	handlers      map[int16]handler
 	fetchMaxBytes int32 // fetch.max.bytes
@@ -54,6 +59,7 @@ func newBroker(st *config.Static, log *slog.Logger) *Broker {
 	lim := newLimits(st)
 	b := &Broker{
 		log: log, static: st, handlers: handlers, budget: newBudget(lim.requestBytes), metrics: newMetrics(),
+		troubled: make(chan struct{}, 1), fatal: make(chan error, 1),
 		served: newServed(), producerIDs: newProducerIDs(),
 		loggers:       &loggers{level: new(slog.LevelVar)},
 		sessions:      newSessions(int(st.Int("max.incremental.fetch.session.cache.slots"))),

@@ -42,6 +42,7 @@ var (
 	descDiskFree    = desc("moldau_disk_free_bytes", "Free bytes in a data folder's file system.", "dir")
 	descDiskReserve = desc("moldau_disk_reserve_bytes", "Bytes that are kept free in a data folder's file system.", "dir")
 	descDiskFull    = desc("moldau_disk_full", "1 while clients' appends to a data folder are refused.", "dir")
+	descDirOffline  = desc("moldau_data_dir_offline", "1 for a data folder that has failed.", "dir")
 	descDeleted     = desc("moldau_retention_deleted_segments_total", "Segments of logs that were deleted, by reason.", "reason")
 
 	descKafkaMessages = desc("kafka_server_brokertopicmetrics_messagesin_total", "Records appended for clients.")
@@ -49,6 +50,7 @@ var (
 	descKafkaOut      = desc("kafka_server_brokertopicmetrics_bytesout_total", "Bytes of record batches sent to clients.")
 	descKafkaParts    = desc("kafka_server_replicamanager_partitioncount", "Partitions with a replica here.")
 	descKafkaLeaders  = desc("kafka_server_replicamanager_leadercount", "Partitions led by this broker.")
+	descKafkaDirs     = desc("kafka_log_logmanager_offlinelogdirectorycount", "Data folders that have failed.")
 	descKafkaLogSize  = desc("kafka_log_log_size", "Bytes of a partition's log.", "topic", "partition")
 	descKafkaLogEnd   = desc("kafka_log_log_logendoffset", "Offset of a partition's next record.", "topic", "partition")
 )
@@ -110,6 +112,16 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 
 // disks collects what is kept by data folder.
 func (c collector) disks(gauge func(*prometheus.Desc, float64, ...string)) {
+	failed := 0.0
+	for _, d := range c.b.store.Dirs() {
+		offline := 0.0
+		if d.Offline != nil {
+			offline = 1
+			failed++
+		}
+		gauge(descDirOffline, offline, d.Path)
+	}
+	gauge(descKafkaDirs, failed)
 	for _, d := range c.b.store.Spaces() {
 		full := 0.0
 		if d.Full {

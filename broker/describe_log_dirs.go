@@ -37,6 +37,11 @@ func handleDescribeLogDirs(b *Broker, r *request) {
 	for _, dir := range b.store.Dirs() {
 		rd := kmsg.NewDescribeLogDirsResponseDir()
 		rd.Dir = b.absolute(dir.Path)
+		if dir.Offline != nil {
+			rd.ErrorCode, rd.TotalBytes, rd.UsableBytes = int16(protocol.KafkaStorageError), -1, -1
+			resp.Dirs = append(resp.Dirs, rd)
+			continue
+		}
 		rd.TotalBytes, rd.UsableBytes = b.volume(dir.Path)
 		rd.Topics = b.logsIn(dir, moves, wanted)
 		resp.Dirs = append(resp.Dirs, rd)

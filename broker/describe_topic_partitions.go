@@ -105,7 +105,7 @@ func (d *topicPages) topic(name string, first int32) int32 {
 	first = min(first, int32(len(t.Partitions)))
 	end := min(int32(len(t.Partitions)), first+d.left)
 	for i := first; i < end; i++ {
-		rt.Partitions = append(rt.Partitions, d.partition(i, t.Partitions[i]))
+		rt.Partitions = append(rt.Partitions, d.partition(t, i))
 	}
 	d.left -= end - first
 	d.resp.Topics = append(d.resp.Topics, rt)
@@ -115,12 +115,13 @@ func (d *topicPages) topic(name string, first int32) int32 {
 	return 0
 }
 
-func (d *topicPages) partition(i int32, p meta.Partition) kmsg.DescribeTopicPartitionsResponseTopicPartition {
+func (d *topicPages) partition(t *meta.Topic, i int32) kmsg.DescribeTopicPartitionsResponseTopicPartition {
 	rp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
+	p, offline := d.b.seen(d.r, d.im, t, int(i))
 	rp.Partition, rp.LeaderID, rp.LeaderEpoch = i, int32(p.Leader), int32(p.LeaderEpoch)
 	rp.Replicas, rp.ISR = brokerIDs(p.Replicas), brokerIDs(p.ISR)
 	rp.EligibleLeaderReplicas, rp.LastKnownELR = []int32{}, []int32{}
-	rp.OfflineReplicas = d.b.offlineReplicas(d.r, d.im, p)
+	rp.OfflineReplicas = offline
 	lead := d.im.Broker(p.Leader)
 	switch {
 	case lead == nil || lead.Fenced:

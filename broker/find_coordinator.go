@@ -90,7 +90,9 @@ func (c *coordinatorOf) find(kind int8, key string) (endpoint, error) {
 		c.makeTopic()
 		return noEndpoint, notAvailable("the topic of the groups is being made")
 	}
-	leader := topic.Partitions[coordinator.PartitionFor(key, int32(len(topic.Partitions)))].Leader
+	place := int(coordinator.PartitionFor(key, int32(len(topic.Partitions))))
+	p, _ := c.b.seen(c.r, c.im, topic, place)
+	leader := p.Leader
 	if c.places == nil {
 		c.places = c.b.endpoints(c.r, c.im)
 	}

@@ -23,9 +23,15 @@ const (
 // checkFolders refuses to go on where a folder is missing, and writes the list anew where one has come.
 func checkFolders(fsys vfs.FS, dirs []storage.Dir) error {
 	have := map[string]bool{}
+	unread := 0 // folders that could not be opened: which they are cannot be known
 	for _, d := range dirs {
+		if d.ID == "" {
+			unread++
+			continue
+		}
 		have[d.ID] = true
 	}
+	usable := slices.DeleteFunc(slices.Clone(dirs), func(d storage.Dir) bool { return d.Offline != nil })
 	ids := make([]string, 0, len(dirs))
 	for id := range have {
 		ids = append(ids, id)
@@ -33,7 +39,8 @@ func checkFolders(fsys vfs.FS, dirs []storage.Dir) error {
 	slices.Sort(ids)
 	want := strings.Join(ids, "\n") + "\n"
 	var stale []string
-	for _, d := range dirs {
+	missing := map[string]bool{}
+	for _, d := range usable {
 		name := path.Join(d.Path, foldersFile)
 		raw, err := vfs.ReadFile(fsys, name, foldersFileMax)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -41,6 +48,9 @@ func checkFolders(fsys vfs.FS, dirs []storage.Dir) error {
 		}
 		for id := range strings.FieldsSeq(string(raw)) {
 			if !have[id] {
+				missing[id] = true
+			}
+			if len(missing) > unread {
 				return fmt.Errorf("the data folder with directory.id=%s in its meta.properties is missing, and with it the "+
 					"partitions in it; name all folders of this broker (to give it up for ever, delete %s in the others)", id,
 					foldersFile)
@@ -50,8 +60,8 @@ func checkFolders(fsys vfs.FS, dirs []storage.Dir) error {
 			stale = append(stale, name)
 		}
 	}
-	if len(dirs) < 2 {
-		return nil // one folder alone has nothing to miss
+	if len(dirs) < 2 || unread > 0 {
+		return nil // one folder alone has nothing to miss; of one that is not there the list says more than can be seen
 	}
 	for _, name := range stale {
 		if err := vfs.WriteFile(fsys, name, []byte(want)); err != nil {
@@ -75,10 +85,15 @@ func (b *Broker) metadataPlaces() []string {
 // in one; where there is none yet, the first that has Kafka's, else the first.
 func metadataDir(fsys vfs.FS, dirs []string) (string, error) {
 	var found []string
+	var failed error
 	fresh := ""
 	for _, d := range dirs {
 		for _, place := range []string{d, path.Join(d, kafkasMetadata)} {
 			have, err := exists(fsys, path.Join(place, quorumFolder))
+			if storage.DiskFailed(err) {
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", d, err))
+				continue
+			}
 			if err != nil {
 				return "", err
 			}
@@ -87,6 +102,9 @@ func metadataDir(fsys vfs.FS, dirs []string) (string, error) {
 			}
 		}
 		kafkas, err := exists(fsys, path.Join(d, kafkasMetadata))
+		if storage.DiskFailed(err) {
+			continue
+		}
 		if err != nil {
 			return "", err
 		}
@@ -100,6 +118,8 @@ func metadataDir(fsys vfs.FS, dirs []string) (string, error) {
 	case len(found) > 1:
 		return "", fmt.Errorf("the folders %s hold a metadata log each; they belong to different brokers",
 			strings.Join(found, " and "))
+	case failed != nil:
+		return "", unusableMetadata(dirs[0], failed)
 	case fresh != "":
 		return fresh, nil
 	}

@@ -44,6 +44,12 @@ func New(cfg Config) (*Broker, error) {
 // them; a new folder gets a new cluster. Folders that belong to others are refused when they are opened.
 func (c *Config) identify() (clusterID string, err error) {
 	m, found, err := storage.ReadMeta(c.FS, c.Dirs[0])
+	for _, d := range c.Dirs[1:] {
+		if !storage.DiskFailed(err) { // else another folder says the same
+			break
+		}
+		m, found, err = storage.ReadMeta(c.FS, d)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -70,11 +76,16 @@ func (b *Broker) open(clusterID string) error {
 	if err != nil {
 		return err
 	}
+	b.metadataDir = dir
+	if err := b.usableMetadata(); err != nil {
+		return err
+	}
 	node, err := cluster.Start(cluster.Config{
 		FS: b.cfg.FS, Dir: dir, ClusterID: clusterID, NodeID: b.nodeID(), Static: b.static,
 		Features: initialFeatures, Logger: b.log,
 		Adopt:   func() (*meta.Adopt, error) { return b.adoptNew(clusterID, dir) },
 		Adopted: b.sayRefused,
+		Failed:  b.metadataFailed,
 	})
 	if err != nil {
 		return err
@@ -104,6 +115,7 @@ func (b *Broker) openStore(clusterID string) error {
 			b.static.Millis("log.flush.start.offset.checkpoint.interval.ms")),
 		ExpiryInterval: b.static.Millis("producer.id.expiration.check.interval.ms"),
 		Tuning:         &tune,
+		OnOffline:      b.trouble,
 	})
 	if err != nil {
 		return err
@@ -123,6 +135,8 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	failed := make(chan error, len(listeners)+1)
 
 	b.partitions.apply(b.node.Image())
+	b.partitions.starting = false
+	b.trouble() // what went offline before anybody looked
 	wg.Go(func() { b.partitions.run(ctx) })
 	err := b.register(ctx, listeners)
 	if err == nil {
@@ -140,6 +154,7 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 		select {
 		case <-ctx.Done():
 		case err = <-failed:
+		case err = <-b.fatal:
 		}
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

@@ -203,11 +203,12 @@ func (m *metadataAnswer) topic(t *meta.Topic, req *kmsg.MetadataRequest) kmsg.Me
 		rt.AuthorizedOperations = topicOperations
 	}
 	rt.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
-	for i, p := range t.Partitions {
+	for i := range t.Partitions {
+		p, offline := m.b.seen(m.r, m.im, t, i)
 		rp := &rt.Partitions[i]
 		rp.Partition, rp.LeaderEpoch = int32(i), int32(p.LeaderEpoch)
 		rp.Replicas, rp.ISR = brokerIDs(p.Replicas), brokerIDs(p.ISR)
-		rp.OfflineReplicas = m.b.offlineReplicas(m.r, m.im, p)
+		rp.OfflineReplicas = offline
 		rp.Leader, rp.ErrorCode = m.leader(p)
 		if m.version == 0 && rp.ErrorCode == 0 && len(rp.OfflineReplicas) > 0 {
 			rp.ErrorCode = int16(protocol.ReplicaNotAvailable)

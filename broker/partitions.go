@@ -26,7 +26,9 @@ type partitions struct {
 
 	// The applying goroutine's.
 
-	image *meta.Image // the newest that was applied
+	image    *meta.Image                                  // the newest that was applied
+	starting bool                                         // image is older than this run
+	lost     map[protocol.TopicPartition]protocol.TopicID // see absent
 }
 
 // hosted is one topic with its partitions here. It is immutable.
@@ -51,7 +53,8 @@ func (t *hosted) at(partition int32) *Partition {
 }
 
 func newPartitions(b *Broker, store *storage.Store) *partitions {
-	ps := &partitions{b: b, store: store, image: meta.Empty()}
+	ps := &partitions{b: b, store: store, image: meta.Empty(), starting: true}
+	ps.lost = map[protocol.TopicPartition]protocol.TopicID{}
 	ps.mu.topics = map[string]*hosted{}
 	ps.mu.byID = map[protocol.TopicID]*hosted{}
 	return ps
@@ -126,6 +129,11 @@ func (ps *partitions) run(ctx context.Context) {
 		select {
 		case <-ps.b.node.Changes():
 			ps.apply(ps.b.node.Image())
+		case <-ps.b.troubled:
+			ps.takeOffline()
+			if err := ps.b.beyondRepair(); err != nil {
+				ps.b.end(err)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -159,14 +167,15 @@ func (ps *partitions) drop(t *meta.Topic) {
 	if h == nil {
 		return
 	}
-	for _, p := range h.partitions {
-		if p == nil {
-			continue
+	for i, p := range h.partitions {
+		tp := protocol.TopicPartition{Topic: t.Name, Partition: int32(i)}
+		delete(ps.lost, tp)
+		if p != nil {
+			p.retire()
+			ps.resigned(p)
 		}
-		p.retire()
-		ps.resigned(p)
-		if err := ps.store.Delete(p.id); err != nil {
-			ps.b.log.Error("cannot delete a partition", "topic", p.id.Topic, "partition", p.id.Partition, "err", err)
+		if err := ps.store.Delete(tp); err != nil { // also of one that is offline
+			ps.b.log.Error("cannot delete a partition", "topic", tp.Topic, "partition", tp.Partition, "err", err)
 		}
 	}
 }
@@ -204,6 +213,11 @@ func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
 
 // open opens or creates a partition's log. A log that cannot be opened costs its partition only.
 func (ps *partitions) open(tp protocol.TopicPartition, id protocol.TopicID, rules *topicRules) *Partition {
+	if err := ps.store.Claim(tp, id); err != nil {
+		ps.b.log.Error("cannot settle which of two folders is a partition's", "topic", tp.Topic, "partition", tp.Partition,
+			"err", err)
+		return nil
+	}
 	log, ok := ps.store.Log(tp)
 	if ok && !log.TopicID().IsZero() && log.TopicID() != id { // zero: a crash has torn the file that says it
 		// It belonged to a topic of the same name that was deleted while this broker was away.
@@ -215,9 +229,16 @@ func (ps *partitions) open(tp protocol.TopicPartition, id protocol.TopicID, rule
 		}
 		ok = false
 	}
-	if ok {
+	switch {
+	case ok && log.Failure() != nil:
+		return nil
+	case ok:
 		ps.reconfigureLog(log, rules)
-	} else {
+	case ps.absent(tp, id):
+		ps.b.log.Warn("a partition is offline: its log may be in a data folder that has failed", "topic", tp.Topic,
+			"partition", tp.Partition)
+		return nil
+	default:
 		var err error
 		if log, err = ps.store.Create(tp, id, rules.log); err != nil {
 			ps.b.log.Error("cannot create a partition; it is offline", "topic", tp.Topic, "partition", tp.Partition, "err", err)

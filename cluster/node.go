@@ -48,6 +48,9 @@ type Config struct {
 	// Adopted is told what of it was not taken, when it is committed.
 	Adopted func(meta.AdoptReply)
 
+	// Failed is told that the metadata log could not be written. It may be nil, and must return at once.
+	Failed func(error)
+
 	// SnapshotBytes is the size of the metadata log at which it is replaced by a snapshot. Default 4 MiB.
 	SnapshotBytes int64
 

@@ -97,6 +97,9 @@ func (n *Node) process(calls []call) {
 	}
 	if err := n.commit(recs); err != nil {
 		n.cfg.Logger.Error("metadata log failed; no more changes are taken until this broker is restarted", "err", err)
+		if n.cfg.Failed != nil {
+			n.cfg.Failed(err)
+		}
 		for i := range results {
 			results[i] = result{err: errors.Join(protocol.Errorf(protocol.KafkaStorageError, "%v", err), err)}
 		}

@@ -137,6 +137,10 @@ func (s *Store) findLogs() (todo []found, futures []future, err error) {
 				return nil, nil, &UnusableError{Path: full, What: "cannot be compared", Do: "Check the disk.", Err: err}
 			}
 			if winner == nil {
+				both, err := s.rivals(todo[at], f)
+				if err == nil && both {
+					continue
+				}
 				return nil, nil, &UnusableError{
 					Path: full,
 					What: "is a second log of the partition that is also in " + todo[at].path,

@@ -101,7 +101,8 @@ type Store struct {
 	o      Options
 	files  *segment.Descriptors
 	dirs   []*dataDir
-	lost   []*dataDir // that could not be used from the start; nothing but their path is known
+	rival  map[protocol.TopicPartition][]rival // guarded by changes
+	lost   []*dataDir                          // that could not be used from the start; nothing but their path is known
 	logger *slog.Logger
 
 	tuning     atomic.Pointer[Tuning]
@@ -197,6 +198,7 @@ func openIdle(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 			Err: err.Err}
 	}
 	s.moves.init(s.dirs)
+	s.rival = map[protocol.TopicPartition][]rival{}
 	err := s.load()
 	if err == nil {
 		err = s.endJournals()

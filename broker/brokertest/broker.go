@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"moldau.io/moldau/broker"
 	"moldau.io/moldau/cluster/config"
@@ -102,6 +103,20 @@ func (b *Broker) Stop() {
 	b.stop = nil
 	if err := <-b.done; err != nil && !b.o.Broken {
 		b.T.Errorf("the broker ended with: %v", err)
+	}
+}
+
+// Ended waits for the broker to end by itself, and says with what error.
+func (b *Broker) Ended() error {
+	b.T.Helper()
+	select {
+	case err := <-b.done:
+		b.stop()
+		b.stop = nil
+		return err
+	case <-time.After(20 * time.Second):
+		b.T.Fatal("the broker goes on")
+		return nil
 	}
 }
 
