@@ -184,9 +184,10 @@ func TestAFailedFileOperationAcknowledgesNothing(t *testing.T) {
 // one takes them for committed, so they must not go away when the machine stops then.
 func TestWhatAStartHasReadIsDurable(t *testing.T) {
 	mem := vfs.NewMem()
-	killed := false
+	killed, left := false, (*vfs.Mem)(nil)
 	m, _, err := open(vfs.WithFaults(mem, func(op vfs.Op) error {
 		if killed && op.Kind == "Sync" {
+			left = mem.KillClone()
 			return errors.New("killed")
 		}
 		return nil
@@ -196,11 +197,11 @@ func TestWhatAStartHasReadIsDurable(t *testing.T) {
 	}
 	killed = true
 	_ = m.append("never answered for")
-	m, _, err = open(mem)
+	m, _, err = open(left)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, _, err := open(mem.CrashClone(rand.New(rand.NewPCG(1, 1)), 0))
+	again, _, err := open(left.CrashClone(rand.New(rand.NewPCG(1, 1)), 0))
 	if err != nil || !slices.Equal(again.lines, m.lines) {
 		t.Errorf("%v: %q was shown, %q is left", err, m.lines, again.lines)
 	}

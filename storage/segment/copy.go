@@ -39,6 +39,7 @@ func (s *Segment) In(dir string) *Segment {
 	s.offsets.copyTo(&c.offsets)
 	s.times.copyTo(&c.times)
 	c.txns.set(s.txns.size, s.txns.waiting)
+	c.txns.sure.Store(s.txns.sure.Load())
 	size, next := s.Published()
 	c.size.Store(size)
 	c.next.Store(int64(next))

@@ -12,7 +12,7 @@ func TestACopyHasEveryField(t *testing.T) {
 		"maxTimestamp", "maxRelative", "checks", "timed", "maxSure", "mends", "w"}
 	parts := map[string][]string{
 		"offsets": {"file", "entryBytes", "held", "mu", "made", "kept", "tail", "near"},
-		"txns":    {"file", "some", "mu", "size", "waiting"},
+		"txns":    {"file", "some", "sure", "mu", "size", "waiting"},
 		"checks":  {"opened", "spans", "fits"},
 	}
 	segment := reflect.TypeFor[Segment]()
