@@ -1,7 +1,10 @@
 package storage
 
 import (
+	"bytes"
+	"io"
 	"maps"
+	"path"
 	"slices"
 
 	"moldau.io/moldau/protocol"
@@ -31,7 +34,7 @@ func ParseFolder(name string) (tp protocol.TopicPartition, ok bool) { return par
 
 // ReadTopicID reads the topic's id from a partition folder's partition.metadata.
 func ReadTopicID(fsys vfs.FS, dir string) (protocol.TopicID, error) {
-	b, err := vfs.ReadFile(fsys, dir+"/"+partitionFile, smallFileMax)
+	b, err := vfs.ReadFile(fsys, path.Join(dir, partitionFile), smallFileMax)
 	if err != nil {
 		return protocol.TopicID{}, err
 	}
@@ -44,3 +47,40 @@ func (s *Store) Offline() []protocol.TopicPartition {
 	defer s.mu.RUnlock()
 	return slices.Collect(maps.Keys(s.mu.failed))
 }
+
+// WriteCheckpoint replaces one of a data folder's checkpoints.
+func WriteCheckpoint(fsys vfs.FS, dir, name string, o Offsets) error {
+	return vfs.WriteFile(fsys, path.Join(dir, name), offsets(o).encode())
+}
+
+// ReadWhole is what can be read of a damaged checkpoint: the lines that are whole.
+func ReadWhole(fsys vfs.FS, dir, name string) (Offsets, error) {
+	b, err := vfs.ReadFile(fsys, path.Join(dir, name), checkpointFileMax)
+	if err != nil {
+		return nil, err
+	}
+	o := Offsets{}
+	for line := range bytes.Lines(b) {
+		if !bytes.HasSuffix(line, []byte("\n")) || len(bytes.Fields(line)) != 3 {
+			continue
+		}
+		one, err := parseOffsets(append([]byte(checkpointVersion+"\n1\n"), line...))
+		if err != nil {
+			continue
+		}
+		maps.Copy(o, Offsets(one))
+	}
+	return o, nil
+}
+
+// TakeFolder locks a data folder, as a broker does. It is given back by closing what is returned.
+func TakeFolder(fsys vfs.FS, dir string) (io.Closer, error) {
+	return fsys.Lock(path.Join(dir, lockFile))
+}
+
+// JournalFolder is the folder of the shared journal in a data folder. It holds something only while a broker runs, or after a
+// crash, when the next start takes it from there.
+const JournalFolder = journalDir
+
+// RescuedFile is in the folder of a log that is offline: what the journal had of it.
+const RescuedFile = rescueFile
