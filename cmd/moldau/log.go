@@ -2,11 +2,11 @@ package main
 
 import "github.com/spf13/cobra"
 
-// newLog is the parent of the commands that work on data folders rather than on a running broker.
+// newLog is the parent of the commands about logs and data folders: dump and verify read folders, dirs and move ask a broker.
 func newLog(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "log",
-		Short: "Look into data folders: print, check and repair what is in them",
+		Short: "Look into data folders: print, check and repair what is in them, and move logs between them",
 		Args:  cobra.NoArgs,
 		RunE:  helpOrUsage,
 	}
@@ -16,5 +16,5 @@ func newLog(w world) *cobra.Command {
 
 // logCommands are the commands below `moldau log`, each in a file of its own.
 func logCommands(w world) []*cobra.Command {
-	return []*cobra.Command{newLogDump(w), newLogVerify(w), newLogRepair(w)}
+	return []*cobra.Command{newLogDump(w), newLogVerify(w), newLogRepair(w), newLogDirs(w), newLogMove(w)}
 }
