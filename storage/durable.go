@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"moldau.io/moldau/protocol"
@@ -25,6 +26,11 @@ func (l *Log) AcksDurable() bool { return l.cfg.Load().durable() }
 // Durable is the offset below which everything survives a crash of the machine. It rises after Submit, in the background.
 func (l *Log) Durable() protocol.Offset {
 	return protocol.Offset(max(l.durable.Load(), l.synced.Load()))
+}
+
+// filed is the offset below which everything is durable in the log's own files.
+func (l *Log) filed() protocol.Offset {
+	return protocol.Offset(max(l.dataSynced.Load(), l.synced.Load()))
 }
 
 // OnDurable has f called, on a goroutine of the store's, after Durable has risen or the log has gone offline. There is one
@@ -183,8 +189,10 @@ func (l *Log) lockToCut() (err error) {
 func (l *Log) unlockCut() {
 	end := int64(l.active().Next())
 	l.committed.Lock()
-	if l.durable.Load() > end {
-		l.durable.Store(end)
+	for _, o := range []*atomic.Int64{&l.durable, &l.dataSynced} {
+		if o.Load() > end {
+			o.Store(end)
+		}
 	}
 	l.committed.Unlock()
 	if base := int64(l.active().Base()); l.namedUpTo.Load() > base { // names that come after it are others than before
@@ -217,13 +225,12 @@ func (x *membership) Name() journal.Name { return x.l.name() }
 // SyncData implements journal.Log. Indexes and the like are not synced: opening makes them anew for what lies behind the
 // recovery point, which stays where it is.
 func (x *membership) SyncData(upTo protocol.Offset) error {
-	l := x.l
-	if l.Durable() >= upTo {
-		return nil
+	// From where the log's own files are durable, though the journal may have more: a crash that took an older segment's
+	// end would make what is synced now lie behind a hole, where it is cut off before the journal is read.
+	l, from := x.l, x.l.filed()
+	if from >= upTo {
+		return x.unlessGone(nil)
 	}
-	// From the recovery point on, though the journal may have more: a crash that took an older segment's end would make
-	// what is synced now lie behind a hole, where it is cut off before the journal is read.
-	from := protocol.Offset(l.synced.Load())
 	segs := *l.segments.Load()
 	newest := segs[len(segs)-1].Base()
 	for _, s := range segs[holder(segs, max(from-1, 0)):] {
@@ -237,7 +244,15 @@ func (x *membership) SyncData(upTo protocol.Offset) error {
 		}
 		l.namedUpTo.Store(int64(newest))
 	}
-	return x.unlessGone(nil)
+	if err := x.unlessGone(nil); err != nil {
+		return err
+	}
+	l.committed.Lock()
+	defer l.committed.Unlock()
+	if !x.over && int64(upTo) > l.dataSynced.Load() {
+		l.dataSynced.Store(int64(upTo))
+	}
+	return nil
 }
 
 // unlessGone is ErrClosed for a log that was deleted, cut or moved meanwhile: its files are not what they were.
@@ -269,7 +284,7 @@ func (x *membership) Lost(err error) {
 
 // Settled implements journal.Log.
 func (x *membership) Settled(upTo protocol.Offset) bool {
-	return x.l.synced.Load() >= int64(upTo) || x.isOver() || x.l.isClosed()
+	return x.l.filed() >= upTo || x.isOver() || x.l.isClosed()
 }
 
 // RescueFile implements journal.Log.

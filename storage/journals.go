@@ -39,7 +39,7 @@ func (s *Store) openJournal(d *dataDir) error {
 		FS: s.fs, Dir: dir, Cluster: s.o.ClusterID, Folder: d.meta.DirectoryID,
 		ID: journalID(s.o.NewID()), FileBytes: s.o.Journal.FileBytes, Files: s.o.Journal.Files,
 		DirectBytes: s.o.Journal.DirectBytes,
-		Flush:       s.flushForJournal, Logger: s.logger, Now: s.o.Now,
+		Threads:     s.o.CloseThreads, Logger: s.logger, Now: s.o.Now,
 		Broken: func(err error) { s.journalBroken(d, err) },
 	})
 	return nil
@@ -54,19 +54,6 @@ func (s *Store) journalBroken(d *dataDir, err error) {
 			s.tell(l)
 		}
 	}
-}
-
-// flushForJournal flushes logs whose entries take up room. A log that fails says so itself.
-func (s *Store) flushForJournal(logs []journal.Log) {
-	var all []*Log
-	for _, x := range logs {
-		all = append(all, x.(*membership).l)
-	}
-	forEach(s.o.CloseThreads, all, func(l *Log) {
-		if err := l.Flush(); err != nil && !errors.Is(err, ErrClosed) {
-			s.logger.Error("flush", "topic", l.tp.Topic, "partition", l.tp.Partition, "err", err)
-		}
-	})
 }
 
 // replays is what the journal, and before it the rescue file, have of a partition that is opened.

@@ -42,11 +42,12 @@ type Log struct {
 	named     atomic.Bool  // the folder's own name is durable, and that of the first segment
 	namedUpTo atomic.Int64 // base of the newest segment whose name the journal's commit has made durable
 
-	durable   atomic.Int64 // see Durable; the recovery point may be ahead of it. Written under committed
-	committed sync.Mutex   // held for a few instructions; nothing is locked under it
-	journal   atomic.Pointer[journal.Journal]
-	listener  atomic.Pointer[func()]
-	toTell    atomic.Bool // the listener is about to be called
+	durable    atomic.Int64 // see Durable; the recovery point may be ahead of it. Written under committed
+	dataSynced atomic.Int64 // see filed; written under committed
+	committed  sync.Mutex   // held for a few instructions; nothing is locked under it
+	journal    atomic.Pointer[journal.Journal]
+	listener   atomic.Pointer[func()]
+	toTell     atomic.Bool // the listener is about to be called
 
 	mu sync.Mutex // the writer's turn. Held across writes, never across a sync
 	w  struct {   // guarded by mu

@@ -50,6 +50,7 @@ func parts() []part {
 		{"read", measureRead},
 		{"open", measureOpen},
 		{"create", measureCreate},
+		{"fsync", measureFsync},
 	}
 }
 

@@ -3,6 +3,8 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,11 +24,7 @@ func (j *Journal) Commit() {
 	if r == nil {
 		return
 	}
-	for i := range r.claims {
-		if r.claims[i].direct {
-			j.syncOwn(&r.claims[i])
-		}
-	}
+	j.syncOwn(r, func(c *claim) bool { return c.direct })
 	if r.needsJournal() {
 		j.write(r)
 	}
@@ -49,14 +47,52 @@ func (r *round) needsJournal() bool {
 	return false
 }
 
-// syncOwn has a log sync its own files. An error concerns that log only.
-func (j *Journal) syncOwn(c *claim) {
-	c.direct = true
-	j.stats.direct.Add(1)
-	if err := c.m.log.SyncData(c.end); err != nil {
-		c.failed = true
-		c.m.log.Lost(err)
+// syncOwn has logs sync their own files. An error concerns that log only.
+func (j *Journal) syncOwn(r *round, which func(c *claim) bool) {
+	n := 0
+	for i := range r.claims {
+		if which(&r.claims[i]) {
+			r.claims[i].own, n = true, n+1
+		}
 	}
+	if n == 0 { // nearly always
+		return
+	}
+	own := make([]*claim, 0, n)
+	for i := range r.claims {
+		if r.claims[i].own {
+			r.claims[i].own = false
+			own = append(own, &r.claims[i])
+		}
+	}
+	inParallel(j.cfg.Threads, own, func(c *claim) {
+		c.direct = true
+		j.stats.direct.Add(1)
+		if err := c.m.log.SyncData(c.end); err != nil {
+			c.failed = true
+			c.m.log.Lost(err)
+		}
+	})
+}
+
+// inParallel calls do for each of all, several at a time: a file system makes one commit of syncs that come together.
+func inParallel[T any](threads int, all []T, do func(T)) {
+	if threads <= 1 || len(all) <= 1 {
+		for _, x := range all {
+			do(x)
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range min(threads, len(all)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(all)); i = next.Add(1) - 1 {
+				do(all[i])
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // write brings a round's entries to the disk.
@@ -73,11 +109,7 @@ func (j *Journal) write(r *round) {
 	}
 	if errors.Is(err, errNoRoom) || errors.Is(err, syscall.ENOSPC) {
 		// Nothing was acknowledged and nothing is lost: what is in the logs' own files is synced there.
-		for i := range r.claims {
-			if c := &r.claims[i]; !c.direct {
-				j.syncOwn(c)
-			}
-		}
+		j.syncOwn(r, func(c *claim) bool { return !c.direct })
 		return
 	}
 	j.fail(err)

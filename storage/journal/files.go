@@ -164,14 +164,12 @@ func (j *Journal) Reclaim() {
 // not keep the file from all others.
 func (j *Journal) settle(f *file) error {
 	unsettled := j.unsettled(f)
-	if len(unsettled) > 0 {
-		logs := make([]Log, 0, len(unsettled))
-		for _, m := range unsettled {
-			logs = append(logs, m.log)
+	inParallel(j.cfg.Threads, unsettled, func(x need) {
+		if err := x.m.log.SyncData(x.end); err != nil {
+			x.m.log.Lost(err)
 		}
-		j.cfg.Flush(logs)
-		unsettled = j.unsettled(f)
-	}
+	})
+	unsettled = j.unsettled(f)
 	if len(unsettled) == 0 {
 		return nil
 	}
@@ -181,8 +179,8 @@ func (j *Journal) settle(f *file) error {
 		return err
 	}
 	found.collect(runs)
-	for _, m := range unsettled {
-		file := m.log.RescueFile()
+	for _, x := range unsettled {
+		m, file := x.m, x.m.log.RescueFile()
 		if file == "" {
 			return fmt.Errorf("%v is not flushed", m.name.Partition)
 		}
@@ -193,16 +191,22 @@ func (j *Journal) settle(f *file) error {
 	return nil
 }
 
+// need is up to where a log needs a file.
+type need struct {
+	m   *Member
+	end protocol.Offset
+}
+
 // unsettled are the logs that need a file, in order.
-func (j *Journal) unsettled(f *file) (ms []*Member) {
+func (j *Journal) unsettled(f *file) (ms []need) {
 	j.fileMu.Lock()
 	for m, end := range f.members {
 		if !m.log.Settled(end) {
-			ms = append(ms, m)
+			ms = append(ms, need{m, end})
 		}
 	}
 	j.fileMu.Unlock()
-	slices.SortFunc(ms, func(a, b *Member) int { return compareNames(a.name, b.name) })
+	slices.SortFunc(ms, func(a, b need) int { return compareNames(a.m.name, b.m.name) })
 	return ms
 }
 

@@ -43,8 +43,8 @@ type Config struct {
 	// DirectBytes is how many bytes of one log in one round are copied here. With more of them the log's own file is synced
 	// in place of that: a second write would cost more than a second sync. Default 512 KiB.
 	DirectBytes int64
-	// Flush makes logs durable in their own files, as far as it can.
-	Flush func(logs []Log)
+	// Threads is how many logs' own files are synced at a time. Default 1.
+	Threads int
 	// Broken is called once, when the journal can be written no more.
 	Broken func(err error)
 	Logger *slog.Logger
@@ -154,6 +154,7 @@ type claim struct {
 	copied int64
 	direct bool // the log's own files are synced
 	failed bool
+	own    bool // scratch of syncOwn
 }
 
 // framed is one entry in a round's buffer.
