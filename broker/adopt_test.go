@@ -174,6 +174,10 @@ func TestWhatKafkaChangedMeanwhileIsTakenOver(t *testing.T) {
 	b.Dial().Do(brokertest.Latest(createTopicRequest("ours")))
 	b.Stop()
 
+	if err := vfs.WriteFile(m, "data/ours-0/ours.txt", []byte("this very folder")); err != nil {
+		t.Fatal(err)
+	}
+
 	// Kafka ran: a topic is gone, one is new, and it put ours aside.
 	later := protocol.TopicID{9, 15: 2}
 	putMetadata(t, m, append(records, metaRemove(doomed), metaTopic("later", later), metaPartition(later, 0, 1, 0))...)
@@ -188,7 +192,7 @@ func TestWhatKafkaChangedMeanwhileIsTakenOver(t *testing.T) {
 	if partitions["golden"] != 1 || partitions["later"] != 1 || partitions["ours"] != 1 || len(partitions) != 3 {
 		t.Errorf("topics %v", partitions)
 	}
-	if id, err := storage.ReadTopicID(m, "data/ours-0"); err != nil || id.IsZero() {
+	if _, err := m.Stat("data/ours-0/ours.txt"); err != nil {
 		t.Errorf("our partition's folder is not back: %v", err)
 	}
 }

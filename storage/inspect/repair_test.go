@@ -224,6 +224,35 @@ func TestARepairMayBeCutShort(t *testing.T) {
 	}
 }
 
+// TestAHalfRepairedFolderIsNotTakenForOneLeftInOrder opens what a repair that was cut short has left: the open transaction,
+// which only a snapshot tells a log that was closed in order, is known or the partition is offline.
+func TestAHalfRepairedFolderIsNotTakenForOneLeftInOrder(t *testing.T) {
+	for n := 1; ; n++ {
+		m := folderOf(t)
+		flipAt("00000000000000000000.index", 7)(t, m)
+		p, err := (&Repairer{FS: m}).Plan("/data")
+		must(t, err)
+		left := n
+		cut := vfs.WithFaults(m, func(vfs.Op) error {
+			if left--; left < 0 {
+				return fmt.Errorf("cut short")
+			}
+			return nil
+		})
+		if (&Repairer{FS: cut}).Apply(p, "/data/aside", repairTime) == nil {
+			return
+		}
+		s, err := storage.OpenStore(m, []string{"/data"}, storage.Options{
+			ClusterID: "4L6g3nShT-eMCtK--X86sw", NodeID: 1, Logger: slog.New(slog.DiscardHandler),
+		})
+		must(t, err)
+		if l, ok := s.Log(protocol.TopicPartition{Topic: "golden"}); ok && l.Bounds().LastStable != 72 {
+			t.Errorf("cut short at operation %d: the last stable offset is %d", n, l.Bounds().LastStable)
+		}
+		must(t, s.Close())
+	}
+}
+
 func TestAGoodFolderNeedsNoRepair(t *testing.T) {
 	p, err := (&Repairer{FS: folderOf(t)}).Plan("/data")
 	if err != nil || !p.Empty() {
