@@ -16,6 +16,7 @@ type background struct {
 	probe chan struct{} // for the probing of folders; holds at most one token
 
 	flusher flusher
+	scrub   scrub
 	removal removals
 	cleaner cleaner
 	news    news
@@ -45,6 +46,7 @@ func (s *Store) chores() []chore {
 		}},
 		{name: "retention", every: func() time.Duration { return s.Tuning().RetentionInterval }, do: s.retain},
 		{name: "keep the reserve", every: fixed(spaceInterval), wake: s.background.look, do: func(time.Time) { s.keepReserves() }},
+		{name: "scrub", every: fixed(time.Minute), wake: s.background.scrub.wake, do: s.scrubDue},
 		{name: "compact", every: func() time.Duration { return s.Tuning().Cleaner.Backoff }, do: s.startCleaning},
 		{name: "probe folders", every: fixed(probeInterval), wake: s.background.probe, do: s.probeSuspects},
 		{name: "forget producers", every: fixed(s.o.ExpiryInterval), do: func(now time.Time) {
@@ -73,6 +75,7 @@ func (b *background) init() {
 	b.look = make(chan struct{}, 1)
 	b.flusher.init()
 	b.cleaner.init()
+	b.scrub.wake = make(chan struct{}, 1)
 	b.news.wake = make(chan struct{}, 1)
 }
 

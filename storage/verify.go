@@ -24,7 +24,7 @@ func (l *Log) mend(err error) error {
 	case errors.As(err, &index):
 		return l.mendIndex(index)
 	case errors.As(err, &damage):
-		return l.confirm(damage.Segment)
+		return l.confirm(damage.Segment, damage.Segment.CheckAll)
 	}
 	l.keeper.trouble(l, err)
 	return err
@@ -78,7 +78,7 @@ func (l *Log) sureAges(n int) error {
 }
 
 // confirm reads again what seemed to be damaged while nobody writes: a reader may have seen a segment that was being cut.
-func (l *Log) confirm(s *segment.Segment) error {
+func (l *Log) confirm(s *segment.Segment, check func() error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.readable(); err != nil {
@@ -87,10 +87,10 @@ func (l *Log) confirm(s *segment.Segment) error {
 	if !slices.Contains(*l.segments.Load(), s) {
 		return nil
 	}
-	err := s.CheckAll()
+	err := check()
 	if e := (*epochError)(nil); errors.As(err, &e) {
 		if herr := l.mendEpochs(e); herr == nil {
-			err = s.CheckAll()
+			err = check()
 		}
 	}
 	if damage := (*segment.DamageError)(nil); errors.As(err, &damage) {

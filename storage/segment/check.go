@@ -180,7 +180,7 @@ type checker struct {
 	f    vfs.File
 	fits func(head batch.Batch) error
 	each func(head batch.Batch, p Place) error // may be nil
-	pace func(bytes int)                       // may be nil; told what was read
+	pace func(bytes int) error                 // may be nil; told what is about to be read
 
 	pos  int64           // where the next batch begins
 	size int64           // where the last one ends
@@ -290,6 +290,11 @@ func (c *checker) body(bytes int64) error {
 func (c *checker) window(pos int64, n int) ([]byte, error) {
 	if pos < c.at || pos+int64(n) > c.at+int64(c.n) {
 		want := min(int64(len(*c.buf)), c.size-pos)
+		if c.pace != nil {
+			if err := c.pace(int(want)); err != nil {
+				return nil, err
+			}
+		}
 		got, err := c.f.ReadAt((*c.buf)[:want], pos)
 		if got < n {
 			if err == nil || errors.Is(err, io.EOF) {
@@ -298,9 +303,6 @@ func (c *checker) window(pos int64, n int) ([]byte, error) {
 			return nil, fmt.Errorf("read %s at byte %d: %w", c.s.log.name(), pos, err)
 		}
 		c.at, c.n = pos, got
-		if c.pace != nil {
-			c.pace(got)
-		}
 	}
 	return (*c.buf)[pos-c.at : c.n], nil
 }

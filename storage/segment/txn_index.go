@@ -186,3 +186,6 @@ func (s *Segment) MendAborted(all []AbortedTxn) error {
 	s.SureAborted()
 	return nil
 }
+
+// HasAborted says that there are such transactions.
+func (s *Segment) HasAborted() bool { return s.txns.some.Load() }
