@@ -38,6 +38,9 @@ var (
 	descLogEnd      = desc("moldau_log_end_offset", "Offset that a partition's next record gets.", "topic", "partition")
 	descHW          = desc("moldau_high_watermark", "Offset that a partition is committed up to.", "topic", "partition")
 	descGroups      = desc("moldau_groups", "Groups coordinated by this broker, by state.", "state")
+	descScrubbed    = desc("moldau_scrub_bytes_total", "Bytes of logs that were read and checked by the scrub.")
+	descDamaged     = desc("moldau_scrub_damaged_partitions", "Partitions that are offline because of damaged files.")
+	descScrubRound  = desc("moldau_scrub_last_round_seconds", "How long the last whole round of the scrub took; 0: none.")
 	descOpenFiles   = desc("moldau_open_log_files", "Files of logs that are open.")
 	descDiskFree    = desc("moldau_disk_free_bytes", "Free bytes in a data folder's file system.", "dir")
 	descDiskReserve = desc("moldau_disk_reserve_bytes", "Bytes that are kept free in a data folder's file system.", "dir")
@@ -102,6 +105,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	if b.partitions != nil {
+		count(descScrubbed, uint64(b.store.ScrubTotals().Bytes))
 		c.partitions(gauge)
 		c.disks(gauge)
 		for reason, n := range b.store.DeletedSegments() {
@@ -156,6 +160,8 @@ func (c collector) partitions(gauge func(*prometheus.Desc, float64, ...string)) 
 	gauge(descKafkaParts, float64(len(all)))
 	gauge(descKafkaLeaders, float64(leaders))
 	gauge(descOpenFiles, float64(c.b.store.OpenFiles()))
+	gauge(descDamaged, float64(len(c.b.store.Damaged())))
+	gauge(descScrubRound, c.b.store.ScrubTotals().LastRound.Seconds())
 }
 
 // offline is the number of partitions that should be here and cannot be opened.

@@ -1,11 +1,12 @@
-// Package console is the admin side over HTTP: health, metrics, profiles, and a page that shows what is there. It reads
-// through a View that the caller brings and changes nothing.
+// Package console is the admin side over HTTP: health, metrics, profiles, a page that shows what is there, and the scrub. It
+// reads through a View that the caller brings.
 //
-// Invariant: no request changes anything, and none waits for longer than it takes to read what the View holds already.
+// Invariant: no request changes what is kept, and none waits for longer than it takes to read what the View holds already.
 package console
 
 import (
 	"embed"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -26,6 +27,9 @@ type View interface {
 	NodeStatus() broker.NodeStatus
 	TopicStatus() []broker.TopicStatus // sorted by name
 	GroupStatus() []broker.GroupStatus // sorted by name
+	// Scrub has everything read and checked, unless that is being done already; ScrubStatus says how it goes.
+	Scrub() broker.ScrubStatus
+	ScrubStatus() broker.ScrubStatus
 }
 
 //go:embed page.html
@@ -44,7 +48,7 @@ func Server(v View, g prometheus.Gatherer, log *slog.Logger) *http.Server {
 	}
 }
 
-// Handler is /livez, /readyz, /metrics, /debug/pprof/ and the page at /.
+// Handler is /livez, /readyz, /metrics, /debug/pprof/, /scrub and the page at /.
 func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
 	page := template.Must(template.New("page.html").Funcs(template.FuncMap{
 		"bytes": byteText, "since": sinceText, "sum": sumBytes,
@@ -67,6 +71,18 @@ func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /scrub", func(w http.ResponseWriter, _ *http.Request) {
+		answerJSON(w, http.StatusOK, v.ScrubStatus())
+	})
+	// It costs the disk's whole time, so that no page that an operator happens to look at may ask for it.
+	mux.Handle("POST /scrub", http.NewCrossOriginProtection().Handler(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if err := v.Ready(); err != nil {
+				answer(w, http.StatusServiceUnavailable, err.Error())
+				return
+			}
+			answerJSON(w, http.StatusAccepted, v.Scrub())
+		})))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
@@ -88,6 +104,12 @@ func answer(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	fmt.Fprintln(w, text)
+}
+
+func answerJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // who does not wait for the answer does not get it
 }
 
 // byteText is n bytes for a person: 3.4 MiB.

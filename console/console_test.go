@@ -41,6 +41,42 @@ func (f fixed) GroupStatus() []broker.GroupStatus {
 	return []broker.GroupStatus{{Name: "writers", State: "Stable"}}
 }
 
+func (f fixed) Scrub() broker.ScrubStatus {
+	return broker.ScrubStatus{Running: true, Of: 100, Damaged: []broker.DamageStatus{}}
+}
+
+func (f fixed) ScrubStatus() broker.ScrubStatus {
+	return broker.ScrubStatus{Bytes: 100, Of: 100, Damaged: []broker.DamageStatus{{Topic: "rides", Partition: 3, Reason: "rot"}}}
+}
+
+// TestScrub asks for one and for how it goes. Another site's page may not ask.
+func TestScrub(t *testing.T) {
+	if status, body := get(t, fixed{}, "/scrub"); status != 200 || !strings.Contains(body, `"topic":"rides"`) {
+		t.Errorf("state: %d %s", status, body)
+	}
+	post := func(v View, header, value string, want int, says string) {
+		t.Helper()
+		srv := httptest.NewServer(Handler(v, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)))
+		defer srv.Close()
+		req, err := http.NewRequest("POST", srv.URL+"/scrub", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(header, value)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if body, _ := io.ReadAll(resp.Body); resp.StatusCode != want || !strings.Contains(string(body), says) {
+			t.Errorf("%s %s: %d %s", header, value, resp.StatusCode, body)
+		}
+	}
+	post(fixed{}, "Accept", "*/*", 202, `"running":true`)
+	post(fixed{}, "Sec-Fetch-Site", "cross-site", 403, "")
+	post(fixed{errors.New("starting")}, "Accept", "*/*", 503, "starting")
+}
+
 func get(t *testing.T, v View, path string) (int, string) {
 	t.Helper()
 	registry := prometheus.NewRegistry()

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 
 	"moldau.io/moldau/protocol"
@@ -45,6 +46,12 @@ func (e *OfflineError) Error() string {
 
 // Unwrap is the code and the cause.
 func (e *OfflineError) Unwrap() []error { return []error{protocol.KafkaStorageError, e.Err} }
+
+// readDamage says that what was found to be wrong are bytes that had been written before, and nothing else.
+func (e *OfflineError) readDamage() bool {
+	var damaged *DamagedError
+	return e != nil && errors.As(e.Err, &damaged)
+}
 
 // DamagedError says that bytes which had been flushed are not what was written: a disk or somebody else changed them.
 // What lies behind them cannot be trusted to be complete, so nothing is cut off.

@@ -76,7 +76,7 @@ func (l *Log) Flush() error { return l.flush(l.active().Next()) }
 func (l *Log) flush(upTo protocol.Offset) error {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
-	if f := l.failure.Load(); f != nil {
+	if f := l.failure.Load(); f != nil && !f.readDamage() {
 		return f
 	}
 	from := protocol.Offset(l.synced.Load())
@@ -273,7 +273,8 @@ func (l *Log) closedSynced() {
 func (l *Log) finish() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.usable(); err != nil {
+	// A log that is offline because old bytes are damaged is closed like others: what was written to it is in order.
+	if err := l.usable(); err != nil && (l.w.sealed || l.w.closed || !l.failure.Load().readDamage()) {
 		return err
 	}
 	l.w.sealed = true

@@ -16,5 +16,7 @@ func newLog(w world) *cobra.Command {
 
 // logCommands are the commands below `moldau log`, each in a file of its own.
 func logCommands(w world) []*cobra.Command {
-	return []*cobra.Command{newLogDump(w), newLogVerify(w), newLogRepair(w), newLogDirs(w), newLogMove(w)}
+	return []*cobra.Command{
+		newLogDump(w), newLogVerify(w), newLogRepair(w), newLogScrub(w), newLogDirs(w), newLogMove(w),
+	}
 }
