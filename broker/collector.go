@@ -108,6 +108,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		count(descScrubbed, uint64(b.store.ScrubTotals().Bytes))
 		c.partitions(gauge)
 		c.disks(gauge)
+		c.cleaner(count, gauge)
 		for reason, n := range b.store.DeletedSegments() {
 			count(descDeleted, uint64(n), reason)
 		}

@@ -14,8 +14,8 @@ import (
 	"moldau.io/moldau/storage/segment"
 )
 
-// errGivenUp says that a cleaning was ended because its log has changed, or the store is being closed. Nothing is lost by
-// that: the log is as it was, or as it was with some of its segments cleaned.
+// errGivenUp says that a cleaning was ended because its log has changed, or the store is being closed. Nothing is lost
+// by that: the log is as it was, or as it was with some of its segments cleaned.
 var errGivenUp = errors.New("the cleaning was given up")
 
 // errUnreadable says that a batch whose checksum is right cannot be read.
@@ -47,8 +47,8 @@ func newCleaning(s *Store) *cleaning {
 	return &cleaning{s: s, read: make([]byte, size), write: make([]byte, size)}
 }
 
-// run cleans a log up to where the plan says, in several passes where the keys of one do not fit into memory. What one pass
-// has done stays done.
+// run cleans a log up to where the plan says, in several passes where the keys of one do not fit into memory. What one
+// pass has done stays done.
 func (w *cleaning) run(l *Log, plan compact.Plan) error {
 	began := w.s.o.Now()
 	w.l, w.cfg, w.dir, w.plan, w.count = l, l.cfg.Load(), l.Dir(), plan, CleaningCount{}
@@ -82,9 +82,9 @@ func (w *cleaning) run(l *Log, plan compact.Plan) error {
 	return nil
 }
 
-// makeDurable makes the whole log durable: a record must not replace another one while a crash may take the marker that ends
-// its transaction. The checkpoint then says so of what is below upTo at least, since what is cleaned gets gaps, which
-// opening after a crash takes for losses elsewhere.
+// makeDurable makes the whole log durable: a record must not replace another one while a crash may take the marker that
+// ends its transaction. The checkpoint then says so of what is below upTo at least, since what is cleaned gets gaps,
+// which opening after a crash takes for losses elsewhere.
 func (s *Store) makeDurable(l *Log, upTo protocol.Offset) error {
 	d := s.folderOf(l)
 	if d == nil {
@@ -136,7 +136,8 @@ func (w *cleaning) pass(dirty protocol.Offset, now time.Time) (protocol.Offset, 
 		return 0, err
 	}
 	at := 0
-	for _, group := range compact.Group(described[:len(sources)], w.cfg.SegmentBytes, w.cfg.IndexBytes, segment.LargestRelative) {
+	groups := compact.Group(described[:len(sources)], w.cfg.SegmentBytes, w.cfg.IndexBytes, segment.LargestRelative)
+	for _, group := range groups {
 		from := sources[at : at+len(group)]
 		at += len(group)
 		if err := w.group(from, filter, group[len(group)-1].Next); err != nil {
@@ -318,8 +319,8 @@ func (w *cleaning) put(c *segment.Cleaned, b batch.Batch, v compact.Verdict, fil
 	return c.Append(out)
 }
 
-// replace puts a cleaned segment in the place of its sources. It says whether it has: when some of those are no longer in
-// the log, or it was truncated, the work was for nothing.
+// replace puts a cleaned segment in the place of its sources. It says whether it has: when some of those are no longer
+// in the log, or it was truncated, the work was for nothing.
 func (l *Log) replace(c *segment.Cleaned, sources []*segment.Segment, dir string, cuts int) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -338,8 +339,8 @@ func (l *Log) replace(c *segment.Cleaned, sources []*segment.Segment, dir string
 	if err := l.files.FS().SyncDir(dir); err != nil {
 		return false, err
 	}
-	// From here on the new segment is the log's, whatever happens. Readers are told before the files change their names:
-	// the new ones are open, and of the old ones only those stay readable that somebody reads now.
+	// From here on the new segment is the log's, whatever happens. Readers are told before the files change their
+	// names: the new ones are open, and of the old ones only those stay readable that somebody reads now.
 	swapped := slices.Concat(segs[:i], []*segment.Segment{c.Segment()}, segs[i+len(sources):])
 	l.segments.Store(&swapped)
 	for _, s := range sources {
@@ -351,8 +352,9 @@ func (l *Log) replace(c *segment.Cleaned, sources []*segment.Segment, dir string
 	return true, nil
 }
 
-// rename gives the files of sources and of what was made from them their last names, in an order that completeSwaps can go
-// on with after a crash: the sources' logs go before anything else of them, so that none is left without its indexes.
+// rename gives the files of sources and of what was made from them their last names, in an order that completeSwaps can
+// go on with after a crash: the sources' logs go before anything else of them, so that none is left without its
+// indexes.
 func (l *Log) rename(c *segment.Cleaned, sources []*segment.Segment, dir string) error {
 	fsys := l.files.FS()
 	var logs, others []string

@@ -89,8 +89,8 @@ func (h *cleanHistory) fill() {
 	h.l.SetHighWatermark(h.hw)
 }
 
-// rehome closes the store and opens it on a file system that watches the same disk. What it does until the first cleaning
-// is crashed, too.
+// rehome closes the store and opens it on a file system that watches the same disk. What it does until the first
+// cleaning is crashed, too.
 func (h *cleanHistory) rehome(fsys vfs.FS) {
 	if err := h.s.Close(); err != nil {
 		h.t.Fatal(err)
@@ -184,8 +184,8 @@ func mustList(t *testing.T, fsys vfs.FS, dir string) []vfs.Entry {
 	return entries
 }
 
-// TestFailuresOfCleanings makes each operation of a cleaning fail: the log serves what it did, and is cleaned when the disk
-// works again; or it is offline, where nobody knows what is on disk, and right after a restart.
+// TestFailuresOfCleanings makes each operation of a cleaning fail: the log serves what it did, and is cleaned when the
+// disk works again; or it is offline, where nobody knows what is on disk, and right after a restart.
 func TestFailuresOfCleanings(t *testing.T) {
 	failed, offline := 0, 0
 	for seed := range uint64(3) {
@@ -233,8 +233,8 @@ func (h *cleanHistory) reopenAfterKill() {
 	h.upTo(h.hw)
 }
 
-// TestACleanedSegmentMayEndBeforeTheNextBegins: the last batch of a segment belongs to an aborted transaction and is gone. What
-// a crash shows at the recovery point, which is there, is no loss.
+// TestACleanedSegmentMayEndBeforeTheNextBegins: the last batch of a segment belongs to an aborted transaction and is
+// gone. What a crash shows at the recovery point, which is there, is no loss.
 func TestACleanedSegmentMayEndBeforeTheNextBegins(t *testing.T) {
 	h := newCleanHistory(t, 0)
 	h.cfg = DefaultConfig()

@@ -16,8 +16,9 @@ import (
 	"moldau.io/moldau/storage/vfs"
 )
 
-// The folders testdata/compaction/N-before and N-after were written by Apache Kafka 4.4.0, before and after its cleaner ran: twice,
-// with the same topics going on between. compat-tests/compaction (TestMakeGoldenFolders) made them, and says what is in them.
+// The folders testdata/compaction/N-before and N-after were written by Apache Kafka 4.4.0, before and after its cleaner
+// ran: twice, with the same topics going on between. compat-tests/compaction (TestMakeGoldenFolders) made them, and
+// says what is in them.
 const compactionGolden = "testdata/compaction"
 
 var compactionTopics = []string{"created", "appended"} // by message.timestamp.type
@@ -107,8 +108,8 @@ func horizons(t *testing.T, dir string) []int64 {
 	return out
 }
 
-// TestKafkasCleanerAndOurs cleans what Kafka's cleaner cleaned, at the same moment: the same segments, and in them the same
-// batches and records, byte for byte where they are not compressed, and the same indexes of aborted transactions.
+// TestKafkasCleanerAndOurs cleans what Kafka's cleaner cleaned, at the same moment: the same segments, and in them the
+// same batches and records, byte for byte where they are not compressed, and the same indexes of aborted transactions.
 func TestKafkasCleanerAndOurs(t *testing.T) {
 	for _, round := range []string{"1", "2"} {
 		for _, topic := range compactionTopics {

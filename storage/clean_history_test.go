@@ -123,7 +123,8 @@ func (h *cleanHistory) nextSequence(id int64) int32 {
 	return 0
 }
 
-// append appends a batch of random records: of nobody, of an idempotent producer (1 to 3), or in a transaction (4 to 6).
+// append appends a batch of random records: of nobody, of an idempotent producer (1 to 3), or in a transaction (4 to
+// 6).
 func (h *cleanHistory) append() {
 	id := int64(h.rng.IntN(7))
 	o := batch.BuilderOptions{LogAppendTime: h.rng.IntN(6) == 0, AppendTime: h.now().UnixMilli()}

@@ -111,8 +111,8 @@ func (h *cleanHistory) checkFrom(l *Log, from protocol.Offset, all []entry) {
 	}
 }
 
-// TestI36_CompactionKeepsTheLastRecordOfEachKey runs random histories of keyed records, tombstones, transactions, codecs,
-// truncations, deletions and restarts, and cleans them again and again while time goes on.
+// TestI36_CompactionKeepsTheLastRecordOfEachKey runs random histories of keyed records, tombstones, transactions,
+// codecs, truncations, deletions and restarts, and cleans them again and again while time goes on.
 func TestI36_CompactionKeepsTheLastRecordOfEachKey(t *testing.T) {
 	seeds := 300
 	if testing.Short() {

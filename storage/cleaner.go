@@ -212,10 +212,10 @@ func (l *Log) plan(cfg *Config, now time.Time) (compact.Plan, error) {
 	}, now.UnixMilli()), nil
 }
 
-// decided is the offset below which no transaction can be open any more, whatever is truncated. The log's last stable offset
-// can lie higher: a transaction counts as ended there when its marker is in the log, though the marker may still go where it
-// lies above the high watermark. So what the log said once counts as soon as the high watermark has come to where the log
-// ended then. cleaner.mu is held.
+// decided is the offset below which no transaction can be open any more, whatever is truncated. The log's last stable
+// offset can lie higher: a transaction counts as ended there when its marker is in the log, though the marker may still
+// go where it lies above the high watermark. So what the log said once counts as soon as the high watermark has come to
+// where the log ended then. cleaner.mu is held.
 func (l *Log) decided() (Bounds, protocol.Offset) {
 	l.mu.Lock()
 	bounds, cuts := l.Bounds(), l.w.cuts
@@ -270,8 +270,8 @@ func describe(segs []*segment.Segment, times bool, cleaned protocol.Offset) ([]c
 	return out, nil
 }
 
-// rollOverdue closes segments that hold a record which max.compaction.lag.ms wants to be looked at: only closed ones are
-// cleaned, and a log that nobody writes to closes none by itself.
+// rollOverdue closes segments that hold a record which max.compaction.lag.ms wants to be looked at: only closed ones
+// are cleaned, and a log that nobody writes to closes none by itself.
 func (s *Store) rollOverdue(now time.Time) {
 	for _, l := range s.logs() {
 		cfg := l.cfg.Load()

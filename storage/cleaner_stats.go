@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"path"
 	"time"
 
 	"moldau.io/moldau/protocol"
@@ -22,13 +23,20 @@ type CleanerStats struct {
 	LastTook time.Duration
 	Runs     int64     // logs cleaned
 	LastRun  time.Time // when logs were looked through last
-	Dirtiest float64   // the largest dirty part of a log, then
-	Workers  int       // at work now
+	// SinceLastRun is for how long nobody has looked.
+	SinceLastRun time.Duration
+	Dirtiest     float64 // the largest dirty part of a log, then
+	Workers      int     // at work now
 
-	Uncleanable      int   // logs that cannot be cleaned
-	UncleanableBytes int64 // what is dirty in them
-	DirtyBytes       int64 // what is dirty in all compacted logs
-	Overdue          time.Duration
+	DirtyBytes  int64                       // what is dirty in all compacted logs
+	Overdue     time.Duration               // the most by which a log has passed max.compaction.lag.ms
+	Uncleanable map[string]UncleanableCount // by data folder; there is an entry for each
+}
+
+// UncleanableCount is what cannot be cleaned in one data folder.
+type UncleanableCount struct {
+	Logs  int
+	Bytes int64 // what is dirty in them
 }
 
 func (c *cleaner) cleaned(n CleaningCount, took time.Duration) {
@@ -53,7 +61,13 @@ func (s *Store) CleanerStats() CleanerStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := c.stats
-	out.Workers = c.workers
+	out.Workers, out.Uncleanable = c.workers, map[string]UncleanableCount{}
+	for _, d := range s.dirs {
+		out.Uncleanable[d.path] = UncleanableCount{}
+	}
+	if !out.LastRun.IsZero() {
+		out.SinceLastRun = now.Sub(out.LastRun)
+	}
 	for _, l := range s.logs() {
 		cfg := l.cfg.Load()
 		if !cfg.Compacts {
@@ -66,8 +80,9 @@ func (s *Store) CleanerStats() CleanerStats {
 		out.DirtyBytes += plan.DirtyBytes
 		out.Overdue = max(out.Overdue, time.Duration(plan.Overdue)*time.Millisecond)
 		if _, bad := c.bad[l]; bad {
-			out.Uncleanable++
-			out.UncleanableBytes += plan.DirtyBytes
+			dir := path.Dir(l.Dir())
+			u := out.Uncleanable[dir]
+			out.Uncleanable[dir] = UncleanableCount{Logs: u.Logs + 1, Bytes: u.Bytes + plan.DirtyBytes}
 		}
 	}
 	return out

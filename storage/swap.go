@@ -9,9 +9,9 @@ import (
 	"moldau.io/moldau/storage/vfs"
 )
 
-// completeSwaps ends what a compaction had begun when the broker was killed or the machine lost its power, this one's or
-// Kafka's. Compaction writes files with the ending .cleaned, gives them the ending .swap, removes what they were made from,
-// and takes the ending away. So:
+// completeSwaps ends what a compaction had begun when the broker was killed or the machine lost its power, this one's
+// or Kafka's. Compaction writes files with the ending .cleaned, gives them the ending .swap, removes what they were
+// made from, and takes the ending away. So:
 //
 //   - a .swap from the lowest .cleaned on is not complete, and goes; look removes what is .cleaned;
 //   - where a log is .swap, everything without ending from its begin to its end was its source, and goes;
@@ -104,8 +104,8 @@ func (x *swaps) dropUnfinished(files []swapFile) (rest []swapFile, err error) {
 	return rest, nil
 }
 
-// removeSources removes what the complete .swap files were made from, the logs first: what is left of a segment without one
-// is removed like any such leftover.
+// removeSources removes what the complete .swap files were made from, the logs first: what is left of a segment without
+// one is removed like any such leftover.
 func (x *swaps) removeSources() error {
 	if len(x.logs) == 0 {
 		return nil

@@ -21,8 +21,9 @@ import (
 // goldenTopics are two topics of one partition, by their message.timestamp.type.
 var goldenTopics = map[string]string{"created": "CreateTime", "appended": "LogAppendTime"}
 
-// TestMakeGoldenFolders writes what storage/testdata/compaction holds into the folder that MOLDAU_GOLDEN names: data folders of
-// Apache Kafka before and after its cleaner ran, twice. It is run by hand, with the tag golden, once for each version of Kafka.
+// TestMakeGoldenFolders writes what storage/testdata/compaction holds into the folder that MOLDAU_GOLDEN names: data
+// folders of Apache Kafka before and after its cleaner ran, twice. It is run by hand, with the tag golden, once for
+// each version of Kafka.
 func TestMakeGoldenFolders(t *testing.T) {
 	out := os.Getenv("MOLDAU_GOLDEN")
 	if out == "" {
@@ -82,8 +83,8 @@ func (g *goldenFolders) createTopics(t *testing.T) {
 	}
 }
 
-// fill writes batches of every kind: without key while the topic may still have such, of each codec, with tombstones, in
-// transactions of both outcomes, of producers that write no more.
+// fill writes batches of every kind: without key while the topic may still have such, of each codec, with tombstones,
+// in transactions of both outcomes, of producers that write no more.
 func (g *goldenFolders) fill(t *testing.T, round string) {
 	t.Helper()
 	for topic := range goldenTopics {
@@ -164,7 +165,8 @@ func (g *goldenFolders) stopAndCopy(t *testing.T, name string) {
 		rel, _ := filepath.Rel(g.b.DataDir, from)
 		top := strings.Split(rel, string(filepath.Separator))[0]
 		switch base := filepath.Base(from); {
-		case strings.HasPrefix(top, "__"), base == ".lock", base == "bootstrap.checkpoint", strings.HasSuffix(base, ".deleted"):
+		case strings.HasPrefix(top, "__"), base == ".lock", base == "bootstrap.checkpoint",
+			strings.HasSuffix(base, ".deleted"):
 			if d.IsDir() {
 				return filepath.SkipDir
 			}

@@ -20,9 +20,9 @@ type Rewrite struct {
 	Keep func(i int) bool
 }
 
-// Rewriter makes batches anew without some of their records. What a batch is known by stays: base and last offset, leader
-// epoch, producer, kind of timestamp, transaction and control bits. It keeps its memory from batch to batch, and is used
-// by one goroutine at a time. The zero Rewriter is ready.
+// Rewriter makes batches anew without some of their records. What a batch is known by stays: base and last offset,
+// leader epoch, producer, kind of timestamp, transaction and control bits. It keeps its memory from batch to batch, and
+// is used by one goroutine at a time. The zero Rewriter is ready.
 type Rewriter struct {
 	b        Builder
 	producer Producer

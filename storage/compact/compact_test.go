@@ -67,7 +67,8 @@ func TestOffsetsAgainstAMap(t *testing.T) {
 	}
 }
 
-// TestOffsetsTakeNoMoreThanTheyNeed: a small log gets a small table, whatever the bound is; a large one no more than that.
+// TestOffsetsTakeNoMoreThanTheyNeed: a small log gets a small table, whatever the bound is; a large one no more than
+// that.
 func TestOffsetsTakeNoMoreThanTheyNeed(t *testing.T) {
 	var o Offsets
 	o.Reset(Seed{}, 100, 128<<20, 0.9, 0)
@@ -98,7 +99,9 @@ func TestGroups(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-	segs := []Segment{seg(0, 10, 100), seg(10, 20, 100), seg(20, 30, 50), seg(30, 1000, 0), seg(1000, 1001, 300), seg(1001, 1002, 1)}
+	segs := []Segment{
+		seg(0, 10, 100), seg(10, 20, 100), seg(20, 30, 50), seg(30, 1000, 0), seg(1000, 1001, 300), seg(1001, 1002, 1),
+	}
 	f(segs, 250, 1<<20, 1<<20, "411")
 	f(segs, 301, 1<<20, 1<<20, "42")
 	f(segs, 300, 1<<20, 1<<20, "411")

@@ -148,8 +148,8 @@ func (f *Filter) records(b batch.Batch, d *compress.Decoder, v *Verdict) (tombst
 // Keeps says whether the i-th record of the batch that was looked at last stays.
 func (f *Filter) Keeps(i int) bool { return f.keep[i/64]&(1<<(i%64)) != 0 }
 
-// Index notes the keys of a batch in the dirty part of a log, from offset from on. It says whether there was room for all of
-// them. Records of aborted transactions count for nothing.
+// Index notes the keys of a batch in the dirty part of a log, from offset from on. It says whether there was room for
+// all of them. Records of aborted transactions count for nothing.
 func Index(o *Offsets, t *Transactions, b batch.Batch, from protocol.Offset, d *compress.Decoder) (bool, error) {
 	if b.IsControl() {
 		if _, _, err := t.marker(b, d); err != nil {

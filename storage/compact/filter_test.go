@@ -65,7 +65,8 @@ func (x *cleanings) mark(producer int64, abort bool) {
 	key := []byte{0, 0, 0, 1}
 	if abort {
 		key[3] = 0
-		x.aborted = append(x.aborted, Aborted{ProducerID: producer, First: x.open[producer], Last: x.end, LastStable: x.end + 1})
+		a := Aborted{ProducerID: producer, First: x.open[producer], Last: x.end, LastStable: x.end + 1}
+		x.aborted = append(x.aborted, a)
 	}
 	delete(x.open, producer)
 	b.Add(1000, key, binary.BigEndian.AppendUint32([]byte{0, 0}, 7))
@@ -181,7 +182,8 @@ func TestRule084_MarkersOutliveTheirTransaction(t *testing.T) {
 	x.put(7, true, "c=1", "b=2")
 	x.mark(7, false)
 	x.put(-1, false, "d=1")
-	// The aborted record goes at once, and its marker stays with its entry in the index: who reads what there was needs both.
+	// The aborted record goes at once, and its marker stays with its entry in the index: who reads what there was needs
+	// both.
 	x.clean(5000, 7, "[2-2 marker][3-4 0:c=1 1:b=2][5-5 marker][6-6 0:d=1] aborted 0-2")
 	// Now nothing of it is left, and the marker's time begins.
 	x.clean(5010, 7, "[2-2 until 5110 marker][3-4 0:c=1 1:b=2][5-5 marker][6-6 0:d=1]")

@@ -15,8 +15,8 @@ type slot struct {
 	next   protocol.Offset
 }
 
-// Offsets says for each key the last offset that it has below some offset. It holds hashes in place of keys, in a table of
-// a size that is given, with open addressing. The zero Offsets has no room.
+// Offsets says for each key the last offset that it has below some offset. It holds hashes in place of keys, in a table
+// of a size that is given, with open addressing. The zero Offsets has no room.
 type Offsets struct {
 	seed  Seed
 	slots []slot
@@ -26,8 +26,8 @@ type Offsets struct {
 }
 
 // Reset empties the table and gives it room for keys, in at most bytes bytes, of which the part load is used: a full
-// table would be slow. However little is asked for, there is room for one key. next is what Next says until something is
-// noted. Memory is made anew only where it is too small, or far too large.
+// table would be slow. However little is asked for, there is room for one key. next is what Next says until something
+// is noted. Memory is made anew only where it is too small, or far too large.
 func (o *Offsets) Reset(seed Seed, keys int64, bytes int64, load float64, next protocol.Offset) {
 	load = min(max(load, 0.01), 0.99)
 	slots := int64(float64(keys)/load) + 1

@@ -104,8 +104,8 @@ func PlanFor(l Log, now int64) Plan {
 	return p
 }
 
-// Group splits segments into runs, each of which fits into one segment: by bytes, by the bytes of the indexes, and by the
-// distance of offsets that indexes can say.
+// Group splits segments into runs, each of which fits into one segment: by bytes, by the bytes of the indexes, and by
+// the distance of offsets that indexes can say.
 func Group(segs []Segment, bytesMax, indexMax, distanceMax int64) [][]Segment {
 	var groups [][]Segment
 	for i := 0; i < len(segs); {

@@ -6,10 +6,10 @@ import (
 	"moldau.io/moldau/protocol/batch"
 )
 
-// Batches calls do for each whole published batch that lies at start or after it, in order, with its place. The batch is
-// valid during the call. Every checksum is looked at: what does not check out is a *DamageError. The file is read in pieces
-// of buf's size; a larger batch makes a larger one. After each piece read is told its size, and may end the walk by an
-// error. The buffer is given back for the next time.
+// Batches calls do for each whole published batch that lies at start or after it, in order, with its place. The batch
+// is valid during the call. Every checksum is looked at: what does not check out is a *DamageError. The file is read in
+// pieces of buf's size; a larger batch makes a larger one. After each piece read is told its size, and may end the walk
+// by an error. The buffer is given back for the next time.
 func (s *Segment) Batches(start int64, buf []byte, read func(bytes int) error, do func(b batch.Batch, p Place) error) (
 	[]byte, error) {
 	size, _ := s.Published()
@@ -46,8 +46,8 @@ func (s *Segment) Batches(start int64, buf []byte, read func(bytes int) error, d
 	return buf, nil
 }
 
-// wholeBatch is the batch at the start of b, of which left bytes are in the file. need says that so many bytes must be in
-// b to decide; reason says why there is no batch.
+// wholeBatch is the batch at the start of b, of which left bytes are in the file. need says that so many bytes must be
+// in b to decide; reason says why there is no batch.
 func wholeBatch(b []byte, left int64) (whole batch.Batch, need int64, reason error) {
 	if left < batch.HeaderBytes {
 		return nil, 0, fmt.Errorf("%d bytes are too few for a batch", left)

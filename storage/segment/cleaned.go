@@ -9,9 +9,9 @@ import (
 	"moldau.io/moldau/protocol/batch"
 )
 
-// Cleaned is a segment that compaction writes. Its files have the names of the segment with an ending more, CleanedSuffix
-// and then SwapSuffix, until they take the places of what they were made from. All of them stay open meanwhile, so that
-// nobody needs the names to read them. It is used by one goroutine.
+// Cleaned is a segment that compaction writes. Its files have the names of the segment with an ending more,
+// CleanedSuffix and then SwapSuffix, until they take the places of what they were made from. All of them stay open
+// meanwhile, so that nobody needs the names to read them. It is used by one goroutine.
 type Cleaned struct {
 	s        *Segment
 	interval int64
@@ -140,9 +140,9 @@ func (c *Cleaned) Segment() *Segment {
 	return c.s
 }
 
-// PlaceLog gives the log file its final name, and PlaceIndexes the others theirs. The folder is to be synced after each:
-// as long as the log's old name is there, everything that has a final name belongs to what was replaced; afterwards
-// nothing does.
+// PlaceLog gives the log file its final name, and PlaceIndexes the others theirs. The folder is to be synced after
+// each: as long as the log's old name is there, everything that has a final name belongs to what was replaced;
+// afterwards nothing does.
 func (c *Cleaned) PlaceLog() error { return c.rename(&c.s.log, "") }
 
 // PlaceIndexes comes after PlaceLog. The files need not stay open any more.
@@ -163,8 +163,8 @@ func (c *Cleaned) unpin() {
 	c.pinned = nil
 }
 
-// Discard gives the segment up. It must not have been published. At no moment does the folder look as if a swap were to be
-// completed: as long as there is a file with the first ending, nothing with the second one counts.
+// Discard gives the segment up. It must not have been published. At no moment does the folder look as if a swap were to
+// be completed: as long as there is a file with the first ending, nothing with the second one counts.
 func (c *Cleaned) Discard() error {
 	c.s.Drop()
 	c.unpin()
@@ -185,8 +185,8 @@ func (c *Cleaned) Discard() error {
 	return nil
 }
 
-// NextOf is the offset after the last batch in a log file that is called like a segment's with an ending more; base where
-// it has none.
+// NextOf is the offset after the last batch in a log file that is called like a segment's with an ending more; base
+// where it has none.
 func NextOf(d *Descriptors, dir string, base protocol.Offset, ending string, size int64) (protocol.Offset, error) {
 	s := newSegment(d, dir, base)
 	s.log.extra = ending

@@ -1,0 +1,177 @@
+//go:build compat
+
+package compaction
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"moldau.io/moldau/compat-tests/harness"
+)
+
+// TestACompactedTopicHasOneRecordForEachKey writes many values for few keys, takes some keys away, waits until the
+// cleaner has come to the last segment, and reads the topic: each key once, with its last value; and again after a
+// restart.
+func TestACompactedTopicHasOneRecordForEachKey(t *testing.T) {
+	b := harness.Start(t, harness.Config{JavaHeap: "512M", Properties: map[string]string{
+		"log.cleaner.backoff.ms": "100", "log.cleaner.dedupe.buffer.size": "4194304", "log.initial.task.delay.ms": "100",
+	}})
+	const topic, keys = "compacted", 50
+	create(t, b, topic)
+	want := produceUpdates(t, b, topic, keys)
+	awaitCompacted(t, b, topic, len(want)+2*recordsBehind)
+	check := func() {
+		t.Helper()
+		got, records := table(t, b, topic)
+		if !maps.Equal(got, want) {
+			t.Fatalf("%v\nwant %v", got, want)
+		}
+		if records > len(want)+2*recordsBehind {
+			t.Fatalf("%d records for %d keys", records, len(want))
+		}
+	}
+	check()
+	if addr := b.AdminAddr(); addr != "" {
+		checkMetrics(t, addr)
+	}
+	b.Stop(t)
+	b.Run(t)
+	check()
+}
+
+// recordsBehind is how many records the last segment has, which is not compacted.
+const recordsBehind = 20
+
+func create(t *testing.T, b *harness.Broker, topic string) {
+	t.Helper()
+	c := client(t, b)
+	configs := map[string]string{
+		"cleanup.policy": "compact", "internal.segment.bytes": "20000", "min.cleanable.dirty.ratio": "0.01",
+		"delete.retention.ms": "0", "file.delete.delay.ms": "0",
+	}
+	asked := map[string]*string{}
+	for k, v := range configs {
+		asked[k] = kadm.StringPtr(v)
+	}
+	if _, err := kadm.NewClient(c).CreateTopic(context.Background(), 1, 1, asked, topic); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func client(t *testing.T, b *harness.Broker, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addr)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// produceUpdates is what a table of the topic should hold afterwards.
+func produceUpdates(t *testing.T, b *harness.Broker, topic string, keys int) map[string]string {
+	t.Helper()
+	c := client(t, b)
+	want := map[string]string{}
+	put := func(key string, value []byte) {
+		t.Helper()
+		r := &kgo.Record{Topic: topic, Key: []byte(key), Value: value}
+		if err := c.ProduceSync(context.Background(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if value == nil {
+			delete(want, key)
+		} else {
+			want[key] = string(value)
+		}
+	}
+	for round := range 20 {
+		for k := range keys {
+			put(fmt.Sprint("key-", k), fmt.Appendf(nil, "round %d of %d %s", round, k, strings.Repeat("x", 60)))
+		}
+	}
+	for k := range keys / 5 {
+		put(fmt.Sprint("key-", 5*k), nil)
+	}
+	put("large", []byte(strings.Repeat("l", 19000))) // begins a segment, so that what is before it can be cleaned
+	for range recordsBehind {
+		put("behind", []byte(strings.Repeat("b", 100)))
+	}
+	return want
+}
+
+// awaitCompacted waits until the log has at most so many records.
+func awaitCompacted(t *testing.T, b *harness.Broker, topic string, records int) {
+	t.Helper()
+	pause := time.NewTicker(200 * time.Millisecond)
+	defer pause.Stop()
+	n := 0
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); <-pause.C {
+		if _, n = table(t, b, topic); n <= records {
+			return
+		}
+	}
+	text, _ := os.ReadFile(filepath.Join(b.DataDir, "cleaner-offset-checkpoint"))
+	t.Fatalf("%d records after 90 s, at most %d should be left; cleaner-offset-checkpoint:\n%s", n, records, text)
+}
+
+// table reads a whole topic, and makes a table of it.
+func table(t *testing.T, b *harness.Broker, topic string) (rows map[string]string, records int) {
+	t.Helper()
+	c := client(t, b, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer c.Close()
+	ends, err := kadm.NewClient(c).ListEndOffsets(context.Background(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, _ := ends.Lookup(topic, 0)
+	rows = map[string]string{}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for next := int64(0); next < end.Offset; {
+		fetches := c.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			records++
+			next = r.Offset + 1
+			if r.Value == nil {
+				delete(rows, string(r.Key))
+			} else {
+				rows[string(r.Key)] = string(r.Value)
+			}
+		})
+	}
+	return rows, records
+}
+
+func checkMetrics(t *testing.T, addr string) {
+	t.Helper()
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"moldau_cleaner_runs_total", "moldau_cleaner_dropped_records_total",
+		"kafka_log_logcleaner_cleaner_recopy_percent"} {
+		if !strings.Contains(string(text), "\n"+name+" ") || strings.Contains(string(text), "\n"+name+" 0\n") {
+			t.Errorf("the metric %s is 0 or not there", name)
+		}
+	}
+}
