@@ -114,7 +114,7 @@ func (h *cleanHistory) checkFrom(l *Log, from protocol.Offset, all []entry) {
 // TestI36_CompactionKeepsTheLastRecordOfEachKey runs random histories of keyed records, tombstones, transactions,
 // codecs, truncations, deletions and restarts, and cleans them again and again while time goes on.
 func TestI36_CompactionKeepsTheLastRecordOfEachKey(t *testing.T) {
-	seeds := 300
+	seeds := 150
 	if testing.Short() {
 		seeds = 60
 	}
