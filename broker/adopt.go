@@ -61,9 +61,24 @@ func (b *Broker) adoptNew(clusterID, dir string) (*meta.Adopt, error) {
 	}
 	b.log.Info("taking over a data folder of Apache Kafka", "cluster", clusterID, "topics", len(plan.Topics),
 		"partitions", partitionsOf(plan), "nextProducerID", plan.NextProducerID, "metadataOffset", end)
-	b.sayNotes(notes)
+	b.sayNotes(append(notes, b.openTransactions()...))
 	b.adopted = &adoption{end: end, topics: m.Topics()}
 	return &plan, nil
+}
+
+// openTransactions names the logs that hold transactions which Kafka has left open.
+func (b *Broker) openTransactions() []string {
+	var open []string
+	for _, l := range b.store.All() {
+		if bounds := l.Bounds(); bounds.LastStable < bounds.End {
+			open = append(open, l.Partition().String())
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("transactions are open that only Kafka can end, and readers of committed records wait at them: %s",
+		strings.Join(open, ", "))}
 }
 
 func refusal(where string, err error) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,4 +90,44 @@ func TestVerifyBesideARunningBroker(t *testing.T) {
 		t.Errorf("afterwards: exit code %d, %s%s", code, out, errs)
 	}
 	t.Logf("checked %d times", rounds)
+}
+
+// TestVerifyBesideACleaningBroker checks a compacted partition while its segments are replaced under the checker's eyes.
+func TestVerifyBesideACleaningBroker(t *testing.T) {
+	dir := t.TempDir()
+	sv := start(t, dir, nil, "--set", "log.cleaner.backoff.ms=10", "--set", "log.retention.check.interval.ms=10")
+	s := &shell{t, sv.kafka}
+	s.do("topic", "create", "busy", "-c", "cleanup.policy=compact,delete", "-c", "segment.bytes=1048576", "-c",
+		"min.cleanable.dirty.ratio=0.01", "-c", "file.delete.delay.ms=0", "-c", "retention.bytes=3000000")
+	var records strings.Builder
+	for i := range 20000 {
+		fmt.Fprintf(&records, "%d:%0200d\n", i%500, i)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 4 {
+			s.try(records.String(), "produce", "busy", "--key-separator", ":")
+		}
+	}()
+	rounds := 0
+	for running := true; running || rounds == 0; rounds++ {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		if code, out, errs := inside(t, "log", "verify", dir); code != exitOK {
+			t.Fatalf("beside a running broker: exit code %d, %s%s", code, out, errs)
+		}
+	}
+	sv.stop()
+	code, out, errs := inside(t, "log", "verify", dir)
+	if code != exitOK {
+		t.Errorf("afterwards: exit code %d, %s%s", code, out, errs)
+	}
+	if strings.Contains(out, " 80000 records") {
+		t.Errorf("nothing was compacted or deleted, so that nothing was tested: %s", out)
+	}
+	t.Logf("checked %d times: %s", rounds, out)
 }

@@ -209,3 +209,34 @@ var verified = []string{
 	"/data/golden-0/00000000000000000073.snapshot", "/data/golden-0/leader-epoch-checkpoint",
 	"/data/recovery-point-offset-checkpoint", "/data/meta.properties", "/data/golden-0/partition.metadata",
 }
+
+// busy is a folder that a broker uses: the first time that an index is opened, it is one of another log, as if both had been
+// replaced between the opening of the one and of the other.
+type busy struct {
+	vfs.FS
+	other string
+	once  bool
+}
+
+func (b *busy) Holder(string) (int, bool) { return 7, true }
+
+func (b *busy) Open(name string) (vfs.File, error) {
+	if strings.HasSuffix(name, "00000000000000000012.index") && !b.once {
+		b.once = true
+		name = b.other
+	}
+	return b.FS.Open(name)
+}
+
+func TestWhatIsReplacedMeanwhileIsLookedAtAgain(t *testing.T) {
+	m := folderOf(t)
+	other := "/data/golden-0/00000000000000000000.index"
+	if damage, notes := found(t, &busy{FS: m, other: other}, "/data"); len(damage)+len(notes) > 0 {
+		t.Errorf("found %+v %+v", damage, notes)
+	}
+	// What stays so is damage, also beside a broker.
+	flipAt("00000000000000000012.log", 200)(t, m)
+	if damage, _ := found(t, &busy{FS: m, other: other}, "/data"); len(damage) == 0 {
+		t.Error("a flipped bit is not found beside a running broker")
+	}
+}
