@@ -167,7 +167,8 @@ func (r *recovery) parseEpochs() error {
 // readEpochs takes the epochs as far as the trusted segments go; where the file cannot be read, from the segments.
 func (r *recovery) readEpochs() error {
 	if r.file != nil && (!r.emptyFile || r.trusted == 0 || r.o.clean) { // an empty file may be a torn one
-		r.epochs, _ = r.file.TruncateEnd(r.next)
+		// One that begins just there stays: what it began with may have been compacted away.
+		r.epochs, _ = r.file.TruncateEnd(r.next + 1)
 		return nil
 	}
 	r.file = nil
@@ -318,7 +319,8 @@ func (r *recovery) finish() error {
 	if r.o.clean {
 		l.synced.Store(int64(r.next))
 	}
-	h, changed := r.epochs.TruncateStart(start)
+	h, _ := r.epochs.TruncateEnd(r.next)
+	h, changed := h.TruncateStart(start)
 	again := r.done.Bytes > 0 || r.done.Replayed > 0
 	l.w.epochsDirty = l.w.epochsDirty || changed || again
 	l.epochs.Store(&h)

@@ -44,6 +44,7 @@ func simSteps() []simStep {
 		{name: "retention", weight: 4, all: (*world).retention},
 		{name: "truncate", weight: 2, of: (*world).truncate},
 		{name: "truncate fully", weight: 1, of: (*world).truncateFully},
+		{name: "clean", weight: 6, all: (*world).clean},
 		{name: "ask for a move", weight: 2, of: (*world).askForMove},
 		{name: "move", weight: 3, all: (*world).move},
 		{name: "high watermark", weight: 10, of: (*world).highWatermark},
@@ -82,7 +83,7 @@ func (w *world) step() {
 
 func (w *world) create(p *part, id protocol.TopicID) {
 	w.sim.note(w.depth, "create %v %v", p.tp, id)
-	p.m, p.maybe, p.wanted, p.tail = storagetest.NewModel(id, 0), true, true, 0
+	p.m, p.maybe, p.wanted, p.tail, p.cleaned = storagetest.NewModel(id, 0), true, true, 0, 0
 	l, err := w.s.Create(p.tp, id, p.cfg)
 	w.must(err)
 	p.l, p.maybe = l, false
@@ -99,7 +100,7 @@ func (w *world) delete(p *part) {
 
 func (w *world) append(p *part) {
 	var bs []batch.Batch
-	w.src.Largest = int(p.cfg.SegmentBytes / 2)
+	w.src.Largest, w.src.Keyed = int(p.cfg.SegmentBytes/2), p.cfg.Compacts
 	from := p.m.End
 	if w.rng.IntN(10) == 0 {
 		n := 2 + w.rng.IntN(3)
@@ -137,7 +138,7 @@ func (w *world) append(p *part) {
 // repeat sends a batch again that the log must know.
 func (w *world) repeat(p *part) {
 	known, ok := w.src.Known(p.m)
-	if !ok {
+	if !ok || p.cleaned > 0 {
 		return
 	}
 	b := batch.Batch(bytes.Clone(known.Raw))
@@ -230,6 +231,7 @@ func (w *world) truncate(p *part) {
 	if w.rng.IntN(2) == 0 {
 		to = max(to, p.m.End-protocol.Offset(w.rng.IntN(8)))
 	}
+	to = max(to, p.cleaned) // what is compacted is committed, and nobody cuts that
 	end := p.m.EndAt(to)
 	if end < p.m.Start {
 		w.fully(p, p.m.Start, func() error { return p.l.Truncate(to) })
@@ -239,6 +241,7 @@ func (w *world) truncate(p *part) {
 	w.must(p.l.Truncate(to))
 	p.cut = false
 	p.m.Cut(end)
+	p.cleaned = min(p.cleaned, end)
 	p.m.Epoch++
 	p.tail = 0
 	p.m.Floors = append(slices.Clip(p.m.Floors), (*p.l.segments.Load())[0].Base())
@@ -267,7 +270,7 @@ func (w *world) fully(p *part, start protocol.Offset, do func() error) {
 func (p *part) beginAt(start protocol.Offset) {
 	m := storagetest.NewModel(p.m.ID, start)
 	m.Epoch = p.m.Epoch + 1
-	p.m, p.anew, p.cut, p.tail = m, false, false, 0
+	p.m, p.anew, p.cut, p.tail, p.cleaned = m, false, false, 0, 0
 }
 
 func (w *world) journals(do func(j *journal.Journal)) {

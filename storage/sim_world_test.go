@@ -47,10 +47,13 @@ type habit struct {
 
 // part is a partition and what it should hold.
 type part struct {
-	tp     protocol.TopicPartition
-	cfg    Config
-	l      *Log // nil while there is none
-	m      *storagetest.Model
+	tp  protocol.TopicPartition
+	cfg Config
+	l   *Log // nil while there is none
+	m   *storagetest.Model
+	// What lies below cleaned may have been compacted; wasCleaned is its value before a cleaning that is under way.
+	cleaned, wasCleaned protocol.Offset
+
 	anew   bool           // it is truncated wholly
 	cut    bool           // it is truncated, also partly
 	wanted bool           // the cluster says that it exists
@@ -103,6 +106,10 @@ func (w *world) config() Config {
 	}
 	cfg.RetentionAge = []time.Duration{-1, time.Second, time.Minute, time.Hour}[w.rng.IntN(4)]
 	cfg.RetentionBytes = []int64{-1, 2000, 10_000}[w.rng.IntN(3)]
+	cfg.Compacts = w.rng.IntN(4) == 0
+	cfg.Deletes = !cfg.Compacts || w.rng.IntN(2) == 0
+	cfg.MinCleanableRatio = []float64{0, 0.5}[w.rng.IntN(2)]
+	cfg.DeleteRetention = time.Duration(w.rng.IntN(2)) * time.Minute
 	switch w.rng.IntN(8) {
 	case 0:
 		cfg.FlushMessages = 1
