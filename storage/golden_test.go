@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -83,41 +84,55 @@ func dump(t *testing.T, l *Log) string {
 	t.Helper()
 	var out strings.Builder
 	for _, s := range *l.segments.Load() {
-		name := segment.FileName(s.Base(), segment.LogSuffix)
-		fmt.Fprintf(&out, "Dumping %s\nLog starting offset: %d\n", name, s.Base())
-		err := s.Heads(0, func(_ batch.Batch, p segment.Place) bool {
-			b, err := s.ReadBatch(p, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			dumpBatch(t, &out, b, p.Position)
-			return true
-		})
+		out.WriteString(dumpOf(t, s))
+	}
+	return out.String()
+}
+
+func dumpOf(t *testing.T, s *segment.Segment) string {
+	t.Helper()
+	var out strings.Builder
+	name := segment.FileName(s.Base(), segment.LogSuffix)
+	fmt.Fprintf(&out, "Dumping %s\nLog starting offset: %d\n", name, s.Base())
+	err := s.Heads(0, func(_ batch.Batch, p segment.Place) bool {
+		b, err := s.ReadBatch(p, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		dumpBatch(t, &out, b, p.Position)
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return out.String()
 }
 
 func dumpBatch(t *testing.T, out *strings.Builder, b batch.Batch, position int64) {
 	t.Helper()
+	horizon, time := "OptionalLong.empty", "CreateTime"
+	if b.HasDeleteHorizon() {
+		horizon = fmt.Sprintf("OptionalLong[%d]", b.BaseTimestamp())
+	}
+	if b.IsLogAppendTime() {
+		time = "LogAppendTime"
+	}
 	fmt.Fprintf(out, "baseOffset: %d lastOffset: %d count: %d baseSequence: %d lastSequence: %d producerId: %d "+
-		"producerEpoch: %d partitionLeaderEpoch: %d isTransactional: %v isControl: %v deleteHorizonMs: OptionalLong.empty "+
-		"position: %d CreateTime: %d size: %d magic: %d compresscodec: %v crc: %d isvalid: %v\n",
+		"producerEpoch: %d partitionLeaderEpoch: %d isTransactional: %v isControl: %v deleteHorizonMs: %s "+
+		"position: %d %s: %d size: %d magic: %d compresscodec: %v crc: %d isvalid: %v\n",
 		b.BaseOffset(), b.LastOffset(), b.Count(), b.BaseSequence(), b.LastSequence(), b.ProducerID(), b.ProducerEpoch(),
-		b.LeaderEpoch(), b.IsTransactional(), b.IsControl(), position, b.MaxTimestamp(), len(b), b.Magic(), b.Codec(),
+		b.LeaderEpoch(), b.IsTransactional(), b.IsControl(), horizon, position, time, b.MaxTimestamp(), len(b), b.Magic(), b.Codec(),
 		b.CRC(), b.CheckCRC())
-	seq := b.BaseSequence()
 	for r, err := range b.Records(nil) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(out, "| offset: %d CreateTime: %d keySize: %d valueSize: %d sequence: %d", b.BaseOffset()+
-			protocol.Offset(r.OffsetDelta), b.BaseTimestamp()+r.TimestampDelta, size(r.Key), size(r.Value), seq)
+		seq := b.BaseSequence()
 		if seq >= 0 {
-			seq++
+			seq = (seq + r.OffsetDelta) & math.MaxInt32
 		}
+		fmt.Fprintf(out, "| offset: %d %s: %d keySize: %d valueSize: %d sequence: %d", b.BaseOffset()+
+			protocol.Offset(r.OffsetDelta), time, b.Timestamp(r), size(r.Key), size(r.Value), seq)
 		var keys []string
 		for key := range r.Headers.All() {
 			keys = append(keys, string(key))
@@ -131,7 +146,9 @@ func dumpBatch(t *testing.T, out *strings.Builder, b batch.Batch, position int64
 			if r.Key != nil {
 				fmt.Fprintf(out, " key: %s", r.Key)
 			}
-			fmt.Fprintf(out, " payload: %s", r.Value)
+			if r.Value != nil {
+				fmt.Fprintf(out, " payload: %s", r.Value)
+			}
 		}
 		out.WriteByte('\n')
 	}

@@ -62,7 +62,7 @@ func (w *world) step() {
 		at -= w.habit.weights[i]
 		i++
 	}
-	w.sim.trace(w.depth, w.kinds[i].name, 0)
+	w.sim.trace(w.depth, w.kinds[i].name, "", 0)
 	if w.kinds[i].all != nil {
 		w.sim.note(w.depth, "%s", w.kinds[i].name)
 		w.kinds[i].all(w)

@@ -185,7 +185,7 @@ func (w *world) steps(n int) {
 
 // before is called before every operation on the disk.
 func (w *world) before(op vfs.Op) error {
-	w.sim.trace(w.depth, fixedName(op), op.Len)
+	w.sim.trace(w.depth, op.Kind, op.Name, op.Len)
 	switch op.Kind {
 	case "ReadAt", "Stat", "List", "Open", "Lock":
 		return nil
