@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"syscall"
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/segment"
@@ -57,7 +56,7 @@ func (l *Log) removeBelow(start protocol.Offset) error {
 		return nil
 	}
 	err := l.keeper.keepStart(l)
-	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	full := segment.NoSpace(err)
 	if err != nil && !full {
 		return l.storageError("keep the start", err)
 	}

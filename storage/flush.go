@@ -17,6 +17,12 @@ import (
 // roll ends the active segment and begins one at base. What has to be read again when the machine crashes, the
 // producers' state at that offset, is written beside it. Nothing is synced here: a flush is asked for. l.mu is held.
 func (l *Log) roll(base protocol.Offset) error {
+	if l.w.lowered {
+		if err := l.keeper.keepRecoveryPoint(l); err != nil {
+			return l.storageError("keep the recovery point", err)
+		}
+		l.w.lowered = false
+	}
 	old := l.active()
 	if err := old.Finish(); err != nil {
 		return l.storageError("finish a segment", err)
@@ -188,10 +194,20 @@ func (l *Log) toFlush(from, upTo protocol.Offset) ([]*segment.Segment, protocol.
 	if segs[last].Base() >= upTo {
 		reached = segs[last].Base()
 		last--
-	} else if err := segs[last].Spill(); err != nil {
-		return nil, 0, l.storageError("write the index", err) // the entries wait in memory
 	}
-	return segs[min(first, last+1) : last+1], reached, nil
+	segs = segs[min(first, last+1) : last+1]
+	return segs, reached, l.spill(segs)
+}
+
+// spill brings the indexes into their files: nearly always that of the last segment only, but on a full disk those of
+// others may have had to wait. l.mu is held.
+func (l *Log) spill(segs []*segment.Segment) error {
+	for _, s := range segs {
+		if err := s.Spill(); err != nil {
+			return l.storageError("write the index", err) // the entries stay in memory
+		}
+	}
+	return nil
 }
 
 func (l *Log) syncFile(name string) error {
@@ -282,6 +298,10 @@ func (l *Log) finish() error {
 		return nil
 	}
 	l.w.touched = true
+	segs := *l.segments.Load()
+	if err := l.spill(segs[holder(segs, max(protocol.Offset(l.synced.Load())-1, 0)):]); err != nil {
+		return err
+	}
 	if err := l.active().Finish(); err != nil {
 		return err
 	}

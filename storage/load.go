@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage/segment"
 	"moldau.io/moldau/storage/vfs"
 )
 
@@ -85,6 +86,13 @@ func (s *Store) keepLowered() error {
 		err := d.write(s.fs, recoveryPointFile, func() offsets { return s.recoveryPoints(d) })
 		if DiskFailed(err) && len(s.online()) > 1 {
 			s.takeOffline(d, &DirError{Dir: d.path, Op: "write a checkpoint", Err: err})
+			continue
+		}
+		if segment.NoSpace(err) { // each log waits for it before it closes the segment in question
+			s.logger.Warn("the disk is full: recovery points are written later", "dir", d.path, "err", err)
+			for _, l := range s.lowered {
+				l.w.lowered = true
+			}
 			continue
 		}
 		if err != nil {

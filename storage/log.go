@@ -63,6 +63,7 @@ type Log struct {
 		sealed      bool            // no more appends: the log is being closed
 		touched     bool            // something has happened since the log was opened
 		closed      bool            // its files are let go
+		lowered     bool            // the recovery point was lowered, which is not durable: no segment may end there
 		snapshot    protocol.Offset // the newest snapshot file is for here; -1 when there is none
 		cuts        int             // how often records were cut off the end, for who copies or cleans the log
 

@@ -275,3 +275,46 @@ func TestNoSpaceAtAnyWrite(t *testing.T) {
 	}
 	t.Logf("%d runs", runs)
 }
+
+// TestALogIsRecoveredOnAFullDisk opens what crashes left where nothing can be written any more, not even an index: all is
+// there to be read, and once there is space again the log goes on as if nothing had been.
+func TestALogIsRecoveredOnAFullDisk(t *testing.T) {
+	for seed := range uint64(60) {
+		c := newCramped(t, seed, syscall.ENOSPC, func(int) bool { return false })
+		for range 40 {
+			c.step()
+		}
+		if seed%3 == 0 { // recovery points will have to be lowered
+			if err := errors.Join(c.l.Flush(), c.s.Checkpoint(nil)); err != nil {
+				t.Fatal(err)
+			}
+			c.history.append()
+		}
+		disk := c.mem.CrashClone(rand.New(rand.NewPCG(seed, 4)), 100)
+		full, refused := true, 0
+		fsys := vfs.WithFaults(disk, func(op vfs.Op) error {
+			if !full || !needsSpace(op.Kind) || strings.HasSuffix(op.Name, ".lock") || op.Kind == "MkdirAll" {
+				return nil
+			}
+			refused++
+			return syscall.ENOSPC
+		})
+		s, err := openIdle(fsys, []string{"/data"}, testOptions(c.cfg))
+		if err != nil || s.Failed(tp0) != nil {
+			t.Fatalf("seed %d: %v, %v\n%v", seed, err, s.Failed(tp0), disk)
+		}
+		l, _ := s.Log(tp0)
+		if refused == 0 {
+			t.Fatal("nothing was refused")
+		}
+		c.m.start = min(c.m.start, l.Bounds().Start) // a start is durable from the next checkpoint on
+		c.check(l, c.m, true)
+		c.aborted(l)
+		if _, err := l.Append(testNow, 9, records(t, 1, "refused")); err == nil || l.Failure() != nil {
+			t.Fatal(err, l.Failure())
+		}
+		full = false
+		c.mem, c.fs, c.s, c.l = disk, disk, s, l
+		c.verify()
+	}
+}

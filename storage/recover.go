@@ -243,7 +243,7 @@ func (r *recovery) readAgain() error {
 			return err
 		}
 		if i+1 < len(r.disk.segments) && found.Cut == 0 {
-			if err := s.Finish(); err != nil {
+			if err := s.Finish(); err != nil && !segment.NoSpace(err) { // the next flush tries again
 				return err
 			}
 		}

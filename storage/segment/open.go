@@ -261,7 +261,10 @@ func Recover(d *Descriptors, dir string, base protocol.Offset, size, interval in
 			return nil, found, err
 		}
 	}
-	return s, found, s.Spill()
+	if err := s.Spill(); err != nil && !NoSpace(err) { // on a full disk the entries wait in memory
+		return nil, found, err
+	}
+	return s, found, nil
 }
 
 func (s *Segment) truncateLog(size int64) error {

@@ -2,8 +2,10 @@ package segment
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
+	"syscall"
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/protocol/batch"
@@ -223,6 +225,9 @@ func (s *Segment) Finish() error {
 	}
 	return s.txns.spill()
 }
+
+// NoSpace says that an error means a full disk: what could not be written may be tried again.
+func NoSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // Closed gives back the memory that only a segment at the log's end needs.
 func (s *Segment) Closed() { s.tip.Store(nil) }
