@@ -6,15 +6,11 @@ import (
 	"path"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/segment"
 	"moldau.io/moldau/storage/vfs"
 )
-
-// progressInterval is how often opening says how far it is.
-const progressInterval = 5 * time.Second
 
 // clusterMetadata is the topic of Kafka's own metadata log. It is not ours to open, nor to delete.
 const clusterMetadata = "__cluster_metadata"
@@ -24,6 +20,8 @@ type found struct {
 	d    *dataDir
 	tp   protocol.TopicPartition
 	path string
+
+	bytes int64 // that are to be read again
 }
 
 // load opens every log, several at a time.
@@ -33,38 +31,24 @@ func (s *Store) load() error {
 		return err
 	}
 	began := s.o.Now()
-	var done atomic.Int64
+	p := &progress{logger: s.logger, logs: len(todo), bytes: s.measure(todo)}
 	var wg sync.WaitGroup
 	next := make(chan found)
 	for range min(s.o.RecoveryThreads, len(todo)) {
 		wg.Go(func() {
 			for f := range next {
-				s.openFound(f)
-				done.Add(1)
+				s.openFound(f, &p.read)
+				p.opened.Add(1)
 			}
 		})
 	}
-	stop := make(chan struct{})
-	var progress sync.WaitGroup
-	progress.Go(func() {
-		ticker := time.NewTicker(progressInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-ticker.C:
-				s.logger.Info("opening logs", "done", done.Load(), "of", len(todo))
-			}
-		}
-	})
+	p.start()
 	for _, f := range todo {
 		next <- f
 	}
 	close(next)
 	wg.Wait()
-	close(stop)
-	progress.Wait()
+	p.end()
 	if err := s.keepLowered(); err != nil {
 		return err
 	}
@@ -157,14 +141,15 @@ func (s *Store) findLogs() (todo []found, futures []future, err error) {
 			}
 			todo[at] = *winner
 		}
+		d.unsure = d.unsure || strays(d.written[logStartFile], todo, d)
 	}
 	return todo, futures, nil
 }
 
 // openFound opens one log, or notes why it cannot be opened.
-func (s *Store) openFound(f found) {
+func (s *Store) openFound(f found, read *atomic.Int64) {
 	began := s.o.Now()
-	l, r, err := s.openIn(f)
+	l, r, err := s.openIn(f, read)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.d.health.logs.Add(1)
@@ -196,7 +181,7 @@ func (s *Store) openFound(f found) {
 	}
 }
 
-func (s *Store) openIn(f found) (*Log, Recovered, error) {
+func (s *Store) openIn(f found, read *atomic.Int64) (*Log, Recovered, error) {
 	id, err := s.readPartition(f.path)
 	if err != nil {
 		return nil, Recovered{}, err
@@ -218,6 +203,7 @@ func (s *Store) openIn(f found) (*Log, Recovered, error) {
 		recovery: f.d.written[recoveryPointFile][f.tp],
 		start:    f.d.written[logStartFile][f.tp],
 		unsure:   f.d.unsure,
+		read:     read,
 		hw:       f.d.written[highWatermarkFile][f.tp],
 		cleaned:  f.d.written[cleanerFile][f.tp],
 		journal:  f.d.journal,

@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"moldau.io/moldau/protocol"
@@ -38,6 +39,7 @@ type opening struct {
 	recovery protocol.Offset // everything before it was durable
 	start    protocol.Offset // the start that was last kept
 	unsure   bool            // the file that says the start is damaged
+	read     *atomic.Int64   // is told the bytes that are read again; may be nil
 	hw       protocol.Offset // the high watermark that was last kept
 	cleaned  protocol.Offset // everything before it was compacted
 	replays  []source        // what the journal has of the log

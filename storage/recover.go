@@ -266,6 +266,9 @@ func (r *recovery) readAgain() error {
 
 // apply brings one batch that was read again into the epochs and the producers' state.
 func (r *recovery) apply(s *segment.Segment, b batch.Batch) error {
+	if r.o.read != nil {
+		r.o.read.Add(int64(len(b)))
+	}
 	if err := errors.Join(r.checkGap(s, b), r.checkEpoch(b)); err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func (s *Store) Claim(tp protocol.TopicPartition, id protocol.TopicID) error {
 			return err
 		}
 		if i := slices.IndexFunc(others, func(r rival) bool { return r.id == id }); i >= 0 {
-			s.openFound(others[i].found)
+			s.openFound(others[i].found, nil)
 			if err := s.keepLowered(); err != nil {
 				return err
 			}

@@ -248,7 +248,6 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 			d.unsure = d.unsure || name == logStartFile
 		}
 	}
-	d.unsure = d.unsure || d.written[logStartFile].strays(s.fs, dir)
 	if err := s.openJournal(d); err != nil {
 		return nil, err
 	}

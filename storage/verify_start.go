@@ -8,7 +8,6 @@ import (
 	"moldau.io/moldau/protocol/batch"
 	"moldau.io/moldau/storage/epoch"
 	"moldau.io/moldau/storage/segment"
-	"moldau.io/moldau/storage/vfs"
 )
 
 // settleStart compares the log's start with the leader epochs, before anything is removed because it lies below. Neither
@@ -63,14 +62,4 @@ func (r *recovery) olderThanEpochs(begins protocol.Offset) (bool, error) {
 		return false, fmt.Errorf("read %s: %w", name, err)
 	}
 	return head.LeaderEpoch() == epoch.Unknown || head.BaseOffset() >= begins, nil
-}
-
-// strays says that a checkpoint names partitions that have no folder: they were deleted, or the file is damaged.
-func (o offsets) strays(fsys vfs.FS, dir string) bool {
-	for tp := range o {
-		if _, err := fsys.Stat(path.Join(dir, tp.String())); err != nil {
-			return true
-		}
-	}
-	return false
 }
