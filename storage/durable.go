@@ -225,26 +225,41 @@ func (x *membership) Name() journal.Name { return x.l.name() }
 // SyncData implements journal.Log. Indexes and the like are not synced: opening makes them anew for what lies behind the
 // recovery point, which stays where it is.
 func (x *membership) SyncData(upTo protocol.Offset) error {
+	l := x.l
+	// With a flush in turns: when a sync has failed the next one succeeds, without what was lost.
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if err := l.Failure(); err != nil {
+		return err
+	}
+	err := x.syncData(upTo)
+	if err = x.unlessGone(err); err != nil && err != ErrClosed {
+		return l.fail(fmt.Errorf("make appends durable: %w", err))
+	}
+	return err
+}
+
+func (x *membership) syncData(upTo protocol.Offset) error {
 	// From where the log's own files are durable, though the journal may have more: a crash that took an older segment's
 	// end would make what is synced now lie behind a hole, where it is cut off before the journal is read.
 	l, from := x.l, x.l.filed()
 	if from >= upTo {
-		return x.unlessGone(nil)
+		return nil
 	}
 	segs := *l.segments.Load()
 	newest := segs[len(segs)-1].Base()
 	for _, s := range segs[holder(segs, max(from-1, 0)):] {
 		if err := s.SyncLog(); err != nil && !errors.Is(err, segment.ErrRemoved) {
-			return x.unlessGone(err)
+			return err
 		}
 	}
 	if !l.named.Load() || int64(newest) > l.namedUpTo.Load() {
 		if err := l.keepNames(); err != nil {
-			return x.unlessGone(err)
+			return err
 		}
 		l.namedUpTo.Store(int64(newest))
 	}
-	if err := x.unlessGone(nil); err != nil {
+	if err := x.unlessGone(nil); err != nil { // what was not found was no longer there to be synced
 		return err
 	}
 	l.committed.Lock()

@@ -142,11 +142,6 @@ func pad(buf []byte) []byte {
 	return append(buf, zeros[:alignUp(int64(len(buf)), entryAlign)-int64(len(buf))]...)
 }
 
-// framedBytes is the size of an entry in a file.
-func framedBytes(n Name, size int) int64 {
-	return alignUp(int64(entryBytes+min(len(n.Partition.Topic), topicBytesMx)+size), entryAlign)
-}
-
 // seal completes an entry.
 func seal(e []byte, sequence, durable uint64, flags uint16) {
 	binary.BigEndian.PutUint64(e[16:], sequence)

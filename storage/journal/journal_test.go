@@ -222,7 +222,7 @@ func TestATornPieceEndsAtItsFirstGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry := int(framedBytes(a.name, 50))
+	entry := int(alignUp(entryBytes+1+50, entryAlign))
 	for i, want := range []string{"", "0", "0 1"} {
 		torn := bytes.Clone(whole)
 		torn[headerBytes+pieceAlign+i*entry+entryBytes] ^= 1
