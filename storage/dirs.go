@@ -173,7 +173,7 @@ func (s *Store) takeOffline(d *dataDir, err *DirError) {
 	}
 	s.logger.Error("a data folder is offline, and with it the partitions in it; others go on", "dir", d.path, "op", err.Op,
 		"err", err.Err, "partitions", lost,
-		"do", "repair or replace the disk, then start the broker again; to give the folder up, see docs/operations.md")
+		"do", "repair or replace the disk, then start the broker again")
 	for _, m := range s.moves.all() {
 		if m.to == d || s.folderOf(m.l) == d {
 			s.moves.forget(m)

@@ -223,7 +223,9 @@ var uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
 
 // mask takes out of a text what belongs to this run.
 func (s *session) mask(text string) string {
-	text = strings.ReplaceAll(text, s.broker.DataDir, "<data>")
+	for i, dir := range s.broker.Dirs() {
+		text = strings.ReplaceAll(text, dir, "<data"+strings.Repeat("+", i)+">")
+	}
 	text = strings.ReplaceAll(text, s.broker.Addr, "<address>")
 	return uuids.ReplaceAllString(text, "<uuid>")
 }

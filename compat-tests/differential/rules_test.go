@@ -22,6 +22,7 @@ var rulesOf = map[string]string{
 	"describe-topic-partitions": "Rule023",
 	"describe-cluster":          "C129_C138",
 	"describe-log-dirs":         "C120_C130",
+	"move-logs":                 "C120_C130",
 	"describe-configs":          "Rule112_C30_C31_C34_C126_C132",
 	"alter-configs":             "Rule111_C32",
 	"incremental-alter-configs": "Rule111_C31_C32",

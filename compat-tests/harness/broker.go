@@ -41,6 +41,7 @@ type Config struct {
 	Properties map[string]string // beside the stock ones
 	JavaHeap   string            // Kafka's heap; default 1G, as its start script
 	DataDir    string            // default: a fresh folder that goes when the test ends
+	OtherDirs  []string          // further data folders
 }
 
 // Broker is one broker process and its data folder, which outlives the process.
@@ -224,13 +225,16 @@ func (b *Broker) moldauCommand(tb testing.TB) []string {
 		tb.Fatal(err)
 	}
 	local := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-	argv := []string{bin, "serve", "--data", b.DataDir, "--listen", b.Addr,
+	argv := []string{bin, "serve", "--data", strings.Join(b.Dirs(), ","), "--listen", b.Addr,
 		"--cluster-listen", local(b.ports[1]), "--admin-listen", local(b.ports[2])}
 	for k, v := range b.cfg.Properties {
 		argv = append(argv, "--set", k+"="+v)
 	}
 	return argv
 }
+
+// Dirs are the data folders, DataDir first.
+func (b *Broker) Dirs() []string { return append([]string{b.DataDir}, b.cfg.OtherDirs...) }
 
 // AdminAddr is where moldau serves its metrics; empty for Kafka.
 func (b *Broker) AdminAddr() string {
@@ -268,7 +272,7 @@ func (b *Broker) stockProperties() string {
 		"socket.send.buffer.bytes=102400",
 		"socket.receive.buffer.bytes=102400",
 		"socket.request.max.bytes=104857600",
-		"log.dirs=" + b.DataDir,
+		"log.dirs=" + strings.Join(b.Dirs(), ","),
 		"num.partitions=1",
 		"num.recovery.threads.per.data.dir=1",
 		"offsets.topic.replication.factor=1",
