@@ -66,7 +66,7 @@ func (p *Partition) acknowledged(end protocol.Offset, epoch protocol.Epoch, all 
 		return true, nil
 	}
 	if protocol.Epoch(p.epoch.Load()) != epoch {
-		return false, protocol.NotLeaderOrFollower // it may be cut off before it is durable
+		return false, p.notLeading() // it may be cut off before it is durable
 	}
 	return false, p.orFailure(nil)
 }

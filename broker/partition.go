@@ -107,7 +107,7 @@ func (p *Partition) append(now time.Time, b batch.Batch, acksAll bool) (storage.
 	defer p.mu.Unlock()
 	leader := p.mu.leader
 	if leader == nil {
-		return storage.Appended{}, protocol.NotLeaderOrFollower
+		return storage.Appended{}, p.notLeading()
 	}
 	if minimum := p.rules.Load().minInsync; acksAll && !leader.EnoughInSync(minimum) {
 		return storage.Appended{}, protocol.Errorf(protocol.NotEnoughReplicas,
@@ -143,9 +143,18 @@ func (p *Partition) signal() {
 // stopped leading meanwhile.
 func (p *Partition) committed(end protocol.Offset, epoch protocol.Epoch) (bool, error) {
 	if protocol.Epoch(p.epoch.Load()) != epoch {
-		return false, protocol.NotLeaderOrFollower
+		return false, p.notLeading()
 	}
 	return p.highWatermark() >= end, nil
+}
+
+// notLeading is what a client is told of a partition that this broker does not lead, or no more: who comes upon it while
+// its log goes offline is told that.
+func (p *Partition) notLeading() protocol.Code {
+	if p.log.Failure() != nil {
+		return protocol.KafkaStorageError
+	}
+	return protocol.NotLeaderOrFollower
 }
 
 // fence compares the leader epoch that a client believes in with the one that is so; -1 means that it does not care
@@ -154,7 +163,7 @@ func (p *Partition) fence(clients protocol.Epoch) error {
 	mine := protocol.Epoch(p.epoch.Load())
 	switch {
 	case mine == notLeader:
-		return protocol.NotLeaderOrFollower
+		return p.notLeading()
 	case clients < 0 || clients == mine:
 		return nil
 	case clients > mine:

@@ -102,7 +102,7 @@ func (ps *partitions) leader(tp protocol.TopicPartition) (*Partition, error) {
 	case p == nil:
 		return nil, protocol.KafkaStorageError
 	case !p.leads():
-		return nil, protocol.NotLeaderOrFollower
+		return nil, p.notLeading()
 	default:
 		return p, nil
 	}

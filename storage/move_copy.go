@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 
@@ -184,7 +186,9 @@ func (m *move) dropStrangers(s *Store, p plan) error {
 	for _, seg := range p.segments {
 		planned[seg] = true
 	}
-	for seg, c := range m.copies {
+	byBase := func(a, b *segment.Segment) int { return cmp.Compare(a.Base(), b.Base()) }
+	for _, seg := range slices.SortedFunc(maps.Keys(m.copies), byBase) {
+		c := m.copies[seg]
 		if planned[seg] {
 			continue
 		}
