@@ -3,6 +3,7 @@ package broker_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -249,5 +250,26 @@ func TestDamagedMetadataIsNamed(t *testing.T) {
 	}
 	if err := newBroker(t, m, nil); err == nil || !strings.Contains(err.Error(), "00000000000000000000.log: is damaged") {
 		t.Errorf("damaged metadata: %v", err)
+	}
+}
+
+// TestManyPartitionsAreTakenOver: one entry of the metadata log holds them all.
+func TestManyPartitionsAreTakenOver(t *testing.T) {
+	const count = 3000
+	m := kafkasFolder(t)
+	var records [][]byte
+	for i := range count {
+		id := protocol.TopicID{9, byte(i >> 8), byte(i), 15: 1}
+		name := fmt.Sprintf("topic%d", i)
+		records = append(records, metaTopic(name, id), metaPartition(id, 0, 1, 0), metaConfig(name, "retention.ms", "-1"))
+	}
+	putMetadata(t, m, records...)
+	b := brokertest.Start(t, brokertest.Options{FS: m, Quiet: true})
+	if partitions, _ := topics(t, b); len(partitions) != count {
+		t.Errorf("%d topics", len(partitions))
+	}
+	b.Restart()
+	if partitions, _ := topics(t, b); len(partitions) != count {
+		t.Errorf("%d topics after a restart", len(partitions))
 	}
 }

@@ -6,11 +6,14 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"path"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/storage"
 	"moldau.io/moldau/storage/inspect"
 	"moldau.io/moldau/storage/vfs"
 )
@@ -30,7 +33,8 @@ func newLogDump(w world) *cobra.Command {
 		Use:   "dump PATH...",
 		Short: "Print what is in data folders, partition folders or single files",
 		Long: "Print what is in a data folder, a partition's folder, or one file: segments (.log), indexes (.index, .timeindex, " +
-			".txnindex), producer snapshots (.snapshot), leader epochs, partition.metadata, checkpoints and meta.properties. " +
+			".txnindex), producer snapshots (.snapshot), leader epochs, partition.metadata, checkpoints, meta.properties and the " +
+			"shared journal (moldau.journal). " +
 			"It only reads, and takes no lock: a broker may be using the folder.",
 		Example: "  moldau log dump /var/lib/moldau/rides-0\n" +
 			"  moldau log dump --records --from 1000 --to 1010 /var/lib/moldau/rides-0\n" +
@@ -52,8 +56,8 @@ func newLogDump(w world) *cobra.Command {
 		}
 		f.records = f.records || f.offsets
 		d := &dumper{fs: vfs.ReadOnly(), f: f, p: newLinePrinter(w.stdout, *out), left: f.max}
-		for _, path := range paths {
-			if err := d.path(filepath.ToSlash(filepath.Clean(path))); err != nil {
+		for _, name := range paths {
+			if err := d.path(filepath.ToSlash(filepath.Clean(name))); err != nil {
 				return errors.Join(err, d.p.flush())
 			}
 		}
@@ -76,7 +80,10 @@ func (d *dumper) path(name string) error {
 	if err != nil {
 		return pathError(err)
 	}
-	if !st.Dir {
+	switch base := path.Base(name); {
+	case base == storage.JournalFolder && st.Dir, base == storage.RescuedFile:
+		return d.journal(name)
+	case !st.Dir:
 		return d.file(name)
 	}
 	files, err := inspect.Files(d.fs, name)
@@ -92,6 +99,13 @@ func (d *dumper) path(name string) error {
 				continue // a running broker has removed it meanwhile
 			}
 			return err
+		}
+	}
+	for _, more := range []string{storage.JournalFolder, storage.RescuedFile} {
+		if _, err := d.fs.Stat(path.Join(name, more)); err == nil {
+			if err := d.journal(path.Join(name, more)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -185,8 +199,16 @@ func (d *dumper) batch(l *inspect.Log, p inspect.Piece) error {
 	if b.IsControl() {
 		line.Control = inspect.Control(b)
 	}
-	if err := d.p.print(line); err != nil || !d.f.records {
+	if err := d.p.print(line); err != nil {
 		return err
+	}
+	return d.records(p, b)
+}
+
+// records prints the records of a batch, where they were asked for.
+func (d *dumper) records(p inspect.Piece, b batch.Batch) error {
+	if !d.f.records {
+		return nil
 	}
 	for r, err := range b.Records(nil) {
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -195,5 +196,47 @@ func TestDumpGoesOnBehindDamage(t *testing.T) {
 		if got := strings.Join(good, ","); got != "0,6,9" || !damaged {
 			t.Errorf("%s: the batches %s are good, damage at byte 331 is shown: %v", what, got, damaged)
 		}
+	}
+}
+
+// TestDumpOfAJournal prints what a killed broker has acknowledged by its journal.
+func TestDumpOfAJournal(t *testing.T) {
+	dir := t.TempDir()
+	sv := start(t, dir, nil, "--set", "moldau.durability=fsync")
+	s := &shell{t, sv.kafka}
+	s.do("topic", "create", "rides", "-p", "2")
+	var records strings.Builder // with keys, so that both partitions have some
+	for i := range 50 {
+		fmt.Fprintf(&records, "%d:%d\n", i, i)
+	}
+	for range 3 { // the first files of a log are synced themselves
+		s.feed(records.String(), "produce", "rides", "--key-separator", ":")
+	}
+	sv.kill()
+	journal := filepath.Join(dir, "moldau.journal")
+	if _, err := os.Stat(journal); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{journal, dir} {
+		entries, inside, records := 0, false, map[string]bool{}
+		for _, l := range dumped(t, "--records", path) {
+			switch l["type"] {
+			case "file":
+				inside = l["kind"] == "journal"
+			case "journal_entry":
+				entries++
+			case "record":
+				if value, _ := l["value"].(map[string]any); inside {
+					records[value["text"].(string)] = true
+				}
+			}
+		}
+		if entries == 0 || len(records) != 50 {
+			t.Errorf("%s: %d entries with %d different records", path, entries, len(records))
+		}
+	}
+	if code, out, errs := command(t, nil, "log", "repair", dir, "--yes"); code != exitData && code != exitOK ||
+		code == exitData && !strings.Contains(errs, "start moldau on the folder once") {
+		t.Errorf("repair beside a journal: exit code %d, %s%s", code, out, errs)
 	}
 }

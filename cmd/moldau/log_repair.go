@@ -126,6 +126,9 @@ func printPlan(w io.Writer, plan inspect.Plan, aside string, skip bool) {
 			continue
 		}
 		fmt.Fprintf(w, "  LOST: records from offset %d to %d; the log will end at offset %d\n", p.LostFrom, p.LostTo, p.End)
+		if p.Rescued {
+			fmt.Fprintf(w, "  acknowledged records that waited in %s for the log's former end are moved aside, too\n", storage.RescuedFile)
+		}
 		if p.Good > 0 && !skip {
 			fmt.Fprintf(w, "  %d of them can be read and stand behind the damage; --skip keeps those\n", p.Good)
 		}

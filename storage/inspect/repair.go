@@ -39,6 +39,13 @@ type PartitionPlan struct {
 	// record is. Good is how many of them can be read, and are cut off because something before them cannot.
 	LostFrom, LostTo protocol.Offset
 	Good             int64
+	// Rescued says that acknowledged records wait beside the log for its end to be what it was, which it will not be again.
+	Rescued bool
+}
+
+// cuts says whether the log will end before it does now.
+func (p PartitionPlan) cuts() bool {
+	return slices.ContainsFunc(p.Segments, func(s SegmentPlan) bool { return s.CutAt >= 0 })
 }
 
 // SegmentPlan is what happens to one segment's log.
@@ -162,6 +169,7 @@ func (s *survey) run() error {
 		}
 	}
 	s.plan.End = s.next
+	s.plan.Rescued = fl.rescued && s.plan.cuts()
 	if s.recovery > s.seen {
 		s.lose(s.seen, s.recovery)
 	}

@@ -112,7 +112,7 @@ func (a *repair) run(data string, pp PartitionPlan) error {
 			return err
 		}
 	}
-	if err := a.clear(); err != nil {
+	if err := a.clear(pp.Rescued); err != nil {
 		return err
 	}
 	if err := a.rebuild(); err != nil {
@@ -195,17 +195,18 @@ func copySpans(fsys vfs.FS, from, to string, spans []Span) (err error) {
 }
 
 // clear moves aside what is made anew from the log: indexes, snapshots, epochs, and a topic's id that cannot be read, which the
-// metadata knows too.
-func (a *repair) clear() error {
+// metadata knows too; and, where rescued says so, the records that waited for the log's former end.
+func (a *repair) clear(rescued bool) error {
 	entries, err := a.r.FS.List(a.dir)
 	if err != nil {
 		return err
 	}
+	_, idErr := storage.ReadTopicID(a.r.FS, a.dir)
 	for _, e := range entries {
 		kind := KindOf(e.Name)
-		_, idErr := storage.ReadTopicID(a.r.FS, a.dir)
-		derived := kind == Offsets || kind == Times || kind == Aborted || kind == Snapshot || kind == Epochs
-		if e.Dir || !derived && !(kind == Topic && idErr != nil) && e.Name != storage.RescuedFile {
+		goes := kind == Offsets || kind == Times || kind == Aborted || kind == Snapshot || kind == Epochs ||
+			kind == Topic && idErr != nil || e.Name == storage.RescuedFile && rescued
+		if e.Dir || !goes {
 			continue
 		}
 		if err := a.move(e.Name); err != nil {

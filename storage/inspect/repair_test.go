@@ -253,6 +253,22 @@ func TestAHalfRepairedFolderIsNotTakenForOneLeftInOrder(t *testing.T) {
 	}
 }
 
+// TestRescuedRecordsStayUnlessTheLogIsCut: what waits beside a log for its end goes aside only where that end is lost.
+func TestRescuedRecordsStayUnlessTheLogIsCut(t *testing.T) {
+	const name = "/data/golden-0/" + storage.RescuedFile
+	for _, skip := range []bool{false, true} {
+		m := folderOf(t)
+		must(t, vfs.WriteFile(m, name, []byte("records")))
+		flipAt("00000000000000000012.log", 200)(t, m)
+		p, aside := repaired(t, m, skip)
+		_, here := m.Stat(name)
+		_, there := m.Stat(aside + "/golden-0/" + storage.RescuedFile)
+		if p.Partitions[0].Rescued == skip || (here == nil) != skip || (there == nil) == skip {
+			t.Errorf("skip=%v: plan %v, in the folder: %v, aside: %v", skip, p.Partitions[0].Rescued, here, there)
+		}
+	}
+}
+
 func TestAGoodFolderNeedsNoRepair(t *testing.T) {
 	p, err := (&Repairer{FS: folderOf(t)}).Plan("/data")
 	if err != nil || !p.Empty() {

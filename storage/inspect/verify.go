@@ -138,6 +138,9 @@ func (v *Verifier) partitions(d *folder) error {
 	for _, e := range entries {
 		tp, ok := storage.ParseFolder(e.Name)
 		switch {
+		case !e.Dir && ok:
+			v.note(path.Join(d.dir, e.Name), -1, -1, "move it away, or put the folder itself there",
+				"has a partition's name and is no folder; it is left alone")
 		case !e.Dir:
 		case strings.HasSuffix(e.Name, "-stray"):
 			v.note(path.Join(d.dir, e.Name), -1, -1, "move it away if nobody misses the topic",
@@ -168,6 +171,7 @@ type files struct {
 	segments  []protocol.Offset
 	present   map[string]int64 // name: size
 	snapshots []protocol.Offset
+	rescued   bool // there is a file of records that are not in the log
 }
 
 func (v *Verifier) list(dir string) (files, error) {
@@ -183,6 +187,10 @@ func (v *Verifier) list(dir string) (files, error) {
 		switch {
 		case e.Dir, slices.Contains([]string{epochsFile, topicFile, "quorum-state"}, e.Name):
 		case strings.HasSuffix(e.Name, ".checkpoint"):
+		case e.Name == storage.RescuedFile:
+			fl.rescued = true
+			v.note(name, -1, -1, "the next start adds them, once the log can be opened",
+				"holds acknowledged records that are not in the log")
 		case strings.HasSuffix(e.Name, segment.DeletedSuffix), strings.HasSuffix(e.Name, segment.CleanedSuffix),
 			strings.HasSuffix(e.Name, segment.SwapSuffix), strings.HasSuffix(e.Name, ".tmp"):
 			if !v.running {
