@@ -7,6 +7,7 @@ import (
 
 	"moldau.io/moldau/coordinator/group"
 	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage/journal"
 )
 
 // collector turns what the broker counts into metrics, at scrape. Names that begin with moldau_ are our own; those that
@@ -47,6 +48,14 @@ var (
 	descDiskFull    = desc("moldau_disk_full", "1 while clients' appends to a data folder are refused.", "dir")
 	descDirOffline  = desc("moldau_data_dir_offline", "1 for a data folder that has failed.", "dir")
 	descDeleted     = desc("moldau_retention_deleted_segments_total", "Segments of logs that were deleted, by reason.", "reason")
+
+	descJournalBytes    = desc("moldau_journal_bytes_total", "Bytes written to the journals of appends that must be durable.")
+	descJournalSyncs    = desc("moldau_journal_syncs_total", "Syncs of the journals' files.")
+	descJournalDirect   = desc("moldau_journal_log_syncs_total", "Syncs of logs' own files in place of the journal's.")
+	descJournalBatches  = desc("moldau_journal_batches_total", "Appends that were made durable before they were answered.")
+	descJournalPerSync  = desc("moldau_journal_batches_per_sync", "Appends a round of syncs, on average since the start.")
+	descJournalSeconds  = desc("moldau_journal_sync_seconds", "Time that a sync of a journal's file took.")
+	descJournalReplayed = desc("moldau_journal_replayed_batches_total", "Batches taken from a journal at the start.")
 
 	descKafkaMessages = desc("kafka_server_brokertopicmetrics_messagesin_total", "Records appended for clients.")
 	descKafkaIn       = desc("kafka_server_brokertopicmetrics_bytesin_total", "Bytes of batches appended for clients.")
@@ -99,6 +108,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, state := range []group.State{group.Empty, group.PreparingRebalance, group.CompletingRebalance, group.Stable} {
 		gauge(descGroups, float64(groups[state]), string(state))
 	}
+	if b.store != nil {
+		c.journals(ch, count, gauge)
+	}
 	for _, a := range protocol.APIs() {
 		for code, n := range m.api(a.Key).counts() {
 			count(descErrors, n, a.Name, code.Error())
@@ -136,6 +148,24 @@ func (c collector) disks(gauge func(*prometheus.Desc, float64, ...string)) {
 		gauge(descDiskReserve, float64(d.Reserve), d.Path)
 		gauge(descDiskFull, full, d.Path)
 	}
+}
+
+// journals collects what group commit has done.
+func (c collector) journals(ch chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string),
+	gauge func(*prometheus.Desc, float64, ...string)) {
+	j, replayed := c.b.store.JournalCounts()
+	count(descJournalBytes, j.Bytes)
+	count(descJournalSyncs, j.Syncs)
+	count(descJournalDirect, j.Direct)
+	count(descJournalBatches, j.Batches)
+	count(descJournalReplayed, replayed)
+	gauge(descJournalPerSync, float64(j.Batches)/float64(max(j.Rounds, 1)))
+	buckets, below := map[float64]uint64{}, uint64(0)
+	for i, bound := range journal.SyncBuckets {
+		below += j.Buckets[i]
+		buckets[bound] = below
+	}
+	ch <- prometheus.MustNewConstHistogram(descJournalSeconds, j.Syncs, j.Seconds, buckets)
 }
 
 // partitions collects what is kept by partition.

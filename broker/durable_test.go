@@ -109,6 +109,16 @@ func TestI31_AcksWaitForTheDisk(t *testing.T) {
 					t.Errorf("consumers see offsets up to %d, want %d", got, end+6)
 				}
 			}
+			families, err := h.b.Metrics().Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range families {
+				if f.GetName() == "moldau_journal_sync_seconds" && f.GetMetric()[0].GetHistogram().GetSampleCount() == 0 ||
+					f.GetName() == "moldau_journal_batches_total" && f.GetMetric()[0].GetCounter().GetValue() < 8 {
+					t.Errorf("%v", f)
+				}
+			}
 			h.hold()
 			end := h.end()
 			req := produceRequest(13, "t", h.id, 0, 0, records(1, 10))
