@@ -114,10 +114,14 @@ func (s *Store) findLogs() (todo []found, futures []future, err error) {
 				continue
 			}
 			tp, ok := parseDir(e.Name)
-			if !e.Dir || !ok || tp.Topic == clusterMetadata {
+			if !ok || tp.Topic == clusterMetadata {
 				continue
 			}
 			f := found{d: d, tp: tp, path: full}
+			if !e.Dir {
+				s.notAFolder(f, e)
+				continue
+			}
 			at, twice := seen[tp]
 			if !twice {
 				seen[tp] = len(todo)

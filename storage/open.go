@@ -64,6 +64,7 @@ type onDisk struct {
 	sizes     map[protocol.Offset]*segment.Sizes
 	snapshots []protocol.Offset // in order
 	leftovers []string          // files to remove
+	foreign   []string          // files and folders that no broker has made
 	swapping  bool              // there is what a compaction left, see completeSwaps
 }
 
@@ -86,6 +87,10 @@ func openLog(o opening) (*Log, Recovered, error) {
 	}
 	if err != nil {
 		return nil, Recovered{}, err
+	}
+	if len(disk.foreign) > 0 {
+		o.logger.Warn("what is in a log's folder and not of the log is left alone", "dir", o.dir,
+			"names", strings.Join(disk.foreign[:min(len(disk.foreign), foreignNamed)], ", "), "count", len(disk.foreign))
 	}
 	for _, name := range disk.leftovers {
 		if err := vfs.RemoveIfThere(o.files.FS(), path.Join(o.dir, name)); err != nil {
@@ -140,8 +145,16 @@ func look(fsys vfs.FS, dir string) (onDisk, error) {
 	}
 	for _, e := range entries {
 		base, suffix, ok := segment.ParseName(e.Name)
+		if ours := isOurs(e.Name); !ours || e.Dir || e.Link {
+			if err := misplaced(path.Join(dir, e.Name), e, ours); err != nil {
+				return d, err
+			}
+			if !ours {
+				d.foreign = append(d.foreign, e.Name)
+			}
+			continue
+		}
 		switch {
-		case e.Dir:
 		case strings.HasSuffix(e.Name, segment.DeletedSuffix), strings.HasSuffix(e.Name, segment.CleanedSuffix),
 			strings.HasSuffix(e.Name, ".tmp"):
 			d.leftovers = append(d.leftovers, e.Name)

@@ -34,6 +34,18 @@ type recovery struct {
 }
 
 func (r *recovery) run() error {
+	err := r.open()
+	var damage *segment.DamageError
+	if flushed := (*DamagedError)(nil); err != nil && errors.As(err, &damage) && !errors.As(err, &flushed) {
+		return &DamagedError{Flushed: r.o.recovery, Good: max(damage.Offset, damage.Segment.Base()), Err: err}
+	}
+	return err
+}
+
+func (r *recovery) open() (err error) {
+	if r.kafkas, err = r.leftByKafka(); err != nil {
+		return err
+	}
 	if err := r.parseEpochs(); err != nil {
 		return err
 	}
@@ -50,10 +62,6 @@ func (r *recovery) run() error {
 		for r.trusted+1 < len(r.disk.segments) && r.disk.segments[r.trusted+1] <= r.o.recovery {
 			r.trusted++
 		}
-	}
-	var err error
-	if r.kafkas, err = r.leftByKafka(); err != nil {
-		return err
 	}
 	if err := r.openTrusted(); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"moldau.io/moldau/protocol"
@@ -226,6 +227,11 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 		return nil, &UnusableError{
 			Path: dir, What: "is in use", Err: err,
 			Do: "Stop that process, or start with another data folder.",
+		}
+	}
+	if errors.Is(err, syscall.EROFS) {
+		return nil, &UnusableError{
+			Path: dir, What: "is on a file system that can only be read", Err: err, Do: "Mount it for writing.",
 		}
 	}
 	if err != nil {
@@ -449,7 +455,9 @@ func (s *Store) Delete(tp protocol.TopicPartition) error {
 	d.health.logs.Add(-1)
 	gone := path.Join(d.path, deletedDir(tp, s.o.NewID()))
 	err := d.offline()
-	if err == nil {
+	if err == nil && failed != nil && s.isLink(d, dir) {
+		err, gone = s.fs.Remove(dir), dir // the link, and not what it leads to
+	} else if err == nil {
 		err = s.fs.Rename(dir, gone)
 		// A new name needs space where a folder is kept, and taking files away does not.
 		if err != nil && !DiskFailed(err) && vfs.RemoveAll(s.fs, dir) == nil {
@@ -463,7 +471,9 @@ func (s *Store) Delete(tp protocol.TopicPartition) error {
 		s.suspect(d, err)
 		return fmt.Errorf("delete %v: %w: %w", tp, protocol.KafkaStorageError, err)
 	}
-	s.background.removal.add(true, s.o.Now().Add(delay), gone) // RemoveAll is content where there is none
+	if gone != dir {
+		s.background.removal.add(true, s.o.Now().Add(delay), gone) // RemoveAll is content where there is none
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 
 	"moldau.io/moldau/protocol"
@@ -222,6 +223,8 @@ func (sc *scanner) damage(err error) error {
 func checkHead(b batch.Batch) (int64, error) {
 	bytes := int64(int32(uint32(b[8])<<24|uint32(b[9])<<16|uint32(b[10])<<8|uint32(b[11]))) + 12
 	switch {
+	case bytes == 12 && b.Magic() == 0 && b.CRC() == 0:
+		return 0, errors.New("zeros where a batch should begin: a hole in the file, or a part that was never written")
 	case b.Magic() != 2:
 		return 0, fmt.Errorf("a batch of magic %d; only 2 is supported", b.Magic())
 	case bytes < batch.HeaderBytes:

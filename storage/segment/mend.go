@@ -3,6 +3,7 @@ package segment
 import (
 	"fmt"
 
+	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/protocol/batch"
 )
 
@@ -14,31 +15,44 @@ func (s *Segment) Mend(interval int64, finished bool) error {
 	if err := s.Sure(0, size); err != nil { // an index made of damaged headers would be a lie again
 		return err
 	}
-	n := newSegment(s.log.d, s.log.dir, s.base)
-	n.offsets.held, n.times.held = true, true
-	err := n.heads(0, size, func(head batch.Batch, p Place) bool {
-		n.indexHead(head, p, interval)
-		return true
-	})
+	n, _, err := s.indexed(size, interval, finished)
 	if err != nil {
 		return err
 	}
-	if finished {
-		n.indexTime()
-	}
-	s.w.sinceIndex, s.w.lastIndexTime = n.w.sinceIndex, n.w.lastIndexTime
-	s.maxRelative.Store(n.maxRelative.Load())
-	s.maxTimestamp.Store(n.maxTimestamp.Load())
-	err = s.offsets.replace(n.offsets.tail)
-	if terr := s.times.replace(n.times.tail); err == nil {
-		err = terr
-	}
+	err = s.takeIndexes(n)
 	s.timed.Store(true)
 	s.mends.Add(1)
 	if err != nil { // the entries are in memory, and good
 		return &UnkeptError{Name: s.offsets.file.name(), Err: err}
 	}
 	return nil
+}
+
+// indexed makes the indexes of the first size bytes, in memory only. It also says where they end. finished completes them.
+func (s *Segment) indexed(size, interval int64, finished bool) (n *Segment, end protocol.Offset, err error) {
+	n, end = newSegment(s.log.d, s.log.dir, s.base), s.base
+	n.offsets.held, n.times.held = true, true
+	err = s.heads(0, size, func(head batch.Batch, p Place) bool {
+		n.indexHead(head, p, interval)
+		end = head.LastOffset() + 1
+		return true
+	})
+	if finished {
+		n.indexTime()
+	}
+	return n, end, err
+}
+
+// takeIndexes puts n's indexes in the place of the segment's own. They are good in memory also where that fails.
+func (s *Segment) takeIndexes(n *Segment) error {
+	s.w.sinceIndex, s.w.lastIndexTime = n.w.sinceIndex, n.w.lastIndexTime
+	s.maxRelative.Store(n.maxRelative.Load())
+	s.maxTimestamp.Store(n.maxTimestamp.Load())
+	err := s.offsets.replace(n.offsets.tail)
+	if terr := s.times.replace(n.times.tail); err == nil {
+		err = terr
+	}
+	return err
 }
 
 // UnkeptError says that an index is right in memory and could not be written.

@@ -175,42 +175,20 @@ func (s *Segment) findEnd(size int64) error {
 	return nil
 }
 
-// reindex makes both indexes from the headers of the log.
+// reindex makes both indexes from the headers of the log. Where the log is damaged they are left as they are.
 func (s *Segment) reindex(size int64, next protocol.Offset, interval int64) error {
-	if err := s.clearIndexes(); err != nil {
-		return err
-	}
-	s.next.Store(int64(s.base))
-	err := s.heads(0, size, func(head batch.Batch, p Place) bool {
-		s.indexHead(head, p, interval)
-		s.next.Store(int64(head.LastOffset()) + 1)
-		return true
-	})
+	n, end, err := s.indexed(size, interval, next >= 0)
 	if err != nil {
 		return fmt.Errorf("make the index of %s anew: %w", s.log.name(), err)
 	}
+	s.next.Store(int64(end))
 	if next >= 0 {
 		s.next.Store(int64(next))
-		err = s.Finish()
-	} else {
-		err = s.Spill()
 	}
-	if err != nil {
+	if err := s.takeIndexes(n); err != nil {
 		return err
 	}
 	return s.Sync() // what stands here is trusted after the next crash, too
-}
-
-func (s *Segment) clearIndexes() error {
-	if err := s.offsets.reset(); err != nil {
-		return err
-	}
-	if err := s.times.reset(); err != nil {
-		return err
-	}
-	s.maxTimestamp.Store(NoTimestamp)
-	s.w.lastIndexTime, s.w.sinceIndex = NoTimestamp, 0
-	return nil
 }
 
 // indexHead is indexBatch for a batch of which only the header is at hand.

@@ -71,7 +71,7 @@ func (osFS) List(dir string) ([]Entry, error) {
 	}
 	entries := make([]Entry, 0, len(des))
 	for _, de := range des {
-		e := Entry{Name: de.Name(), Dir: de.IsDir()}
+		e := Entry{Name: de.Name(), Dir: de.IsDir(), Link: de.Type()&fs.ModeSymlink != 0}
 		if !e.Dir {
 			info, err := de.Info()
 			if errors.Is(err, fs.ErrNotExist) {

@@ -65,6 +65,8 @@ type File interface {
 type Entry struct {
 	Name string
 	Dir  bool
+	// Link says that the name is a symbolic link. List does not follow it: Dir is false and Size that of the link. Stat does.
+	Link bool
 	Size int64 // bytes; 0 for a directory
 	// ModTime is when the file was written last; the zero time for a directory.
 	ModTime time.Time
