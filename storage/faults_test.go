@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/vfs"
 )
 
@@ -85,10 +86,29 @@ func (h *history) faultyStep(refused *int) bool {
 		_ = h.l.Flush()
 	case p < 94:
 		_ = h.s.Checkpoint(nil)
-	case p < 97:
+	case p < 96:
 		to := h.m.start + (h.m.end()-h.m.start)/2
 		_ = h.l.Advance(to)
 		h.m.start = h.l.Bounds().Start
+	case p < 97:
+		h.l.SetHighWatermark(h.m.end())
+		cfg := h.cfg
+		cfg.RetentionBytes = h.l.Size() / 2
+		if err := h.l.Reconfigure(cfg); err != nil {
+			t.Fatal(err)
+		}
+		h.s.retain(testNow)
+		h.m.start = h.l.Bounds().Start
+	case p < 98:
+		to := h.m.end() - protocol.Offset(h.rng.IntN(8))
+		kept := h.m.cutAt(max(to, h.m.start))
+		if kept.end() < h.m.start {
+			break
+		}
+		// With an error and offline any part of what was to go may be there.
+		if err := h.l.Truncate(max(to, h.m.start)); err == nil || h.l.Failure() == nil && h.l.Bounds().End == kept.end() {
+			h.m = kept
+		}
 	default:
 		h.s.flushPending()
 		h.s.removeDue(true)

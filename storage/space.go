@@ -60,9 +60,11 @@ const reserveShare = 10
 
 // admit implements keeper. The broker's own appends may use the reserve.
 func (s *Store) admit(l *Log, bytes int64, own bool) error {
-	d := s.folderOf(l)
-	if d == nil {
-		return nil
+	d := s.dirs[0]
+	if len(s.dirs) > 1 { // seldom, and asking for it costs something
+		if d = s.folderOf(l); d == nil {
+			return nil
+		}
 	}
 	p := &d.space
 	appended, limit := p.appended.Add(bytes), p.limit.Load()

@@ -136,6 +136,9 @@ func TestTruncateFullyBeginsAnew(t *testing.T) {
 	points := 0
 	for seed := range seeds {
 		h := grown(t, seed)
+		if err := h.s.Checkpoint(nil); err != nil { // the start is durable
+			t.Fatal(err)
+		}
 		old := h.m.clone()
 		var to protocol.Offset
 		switch seed % 3 {
