@@ -234,6 +234,8 @@ func (ps *partitions) open(tp protocol.TopicPartition, id protocol.TopicID, rule
 		return nil
 	case ok:
 		ps.reconfigureLog(log, rules)
+	case ps.store.Failed(tp) != nil: // which was said when it was opened
+		return nil
 	case ps.absent(tp, id):
 		ps.b.log.Warn("a partition is offline: its log may be in a data folder that has failed", "topic", tp.Topic,
 			"partition", tp.Partition)
