@@ -70,6 +70,9 @@ func (l *Log) append(now time.Time, epoch protocol.Epoch, bs []batch.Batch, j *j
 	if err := l.keeper.admit(l, size, cfg.Internal || bs[0].IsControl()); err != nil {
 		return Appended{}, false, err
 	}
+	if err := l.settle(); err != nil {
+		return Appended{}, false, err
+	}
 	a := l.stamp(epoch, bs)
 	if a.Rolled, err = l.makeRoom(now, cfg, size, a); err != nil {
 		return Appended{}, false, err
@@ -80,7 +83,7 @@ func (l *Log) append(now time.Time, epoch protocol.Epoch, bs []batch.Batch, j *j
 	l.w.touched = true
 	l.assign(epoch, a.Base)
 	l.applied(now, bs)
-	due = l.countUnflushed(now, cfg, a)
+	due = l.countUnflushed(now, cfg, a, size)
 	if j == nil {
 		l.w.connected = false
 		return a, due, nil
@@ -231,15 +234,18 @@ func (l *Log) publishUnstable() {
 }
 
 // countUnflushed says whether flush.messages asks for a flush before the append is answered. What flush.ms asks for
-// happens in the background.
-func (l *Log) countUnflushed(now time.Time, cfg *Config, a Appended) bool {
+// happens in the background, and so does a flush where there is much behind the recovery point.
+func (l *Log) countUnflushed(now time.Time, cfg *Config, a Appended, size int64) bool {
+	l.w.unsnapped += size
+	much := l.behind.appended(now, size)
 	l.w.unflushed += int64(a.Last - a.Base + 1)
 	due := l.w.unflushed >= cfg.FlushMessages
 	if due || now.Sub(l.w.flushedAt) >= cfg.FlushInterval {
 		l.w.unflushed, l.w.flushedAt = 0, now
-		if !due {
-			l.keeper.flushSoon(l, a.Last+1)
-		}
+		much = true
+	}
+	if much && !due {
+		l.keeper.flushSoon(l, a.Last+1)
 	}
 	return due
 }

@@ -35,8 +35,10 @@ func (s *Store) chores() []chore {
 	fixed := func(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
 	all := []chore{
 		{name: "flush", every: fixed(time.Second), wake: s.background.wake, do: func(now time.Time) {
-			s.flushPending()
+			s.flushByAge(now)
 			s.flushByTime(now)
+			s.flushPending()
+			s.keepPoints(now)
 		}},
 		{name: "remove deleted files", every: fixed(time.Second), do: func(time.Time) { s.removeDue(false) }},
 		{name: "write checkpoints", every: fixed(s.o.CheckpointInterval), do: func(time.Time) {

@@ -69,7 +69,7 @@ func (l *Log) writeSnapshot(at protocol.Offset) error {
 		err = cerr
 	}
 	if err == nil {
-		l.w.snapshot = at
+		l.w.snapshot, l.w.unsnapped = at, 0
 	}
 	return err
 }
@@ -79,7 +79,12 @@ func (l *Log) Flush() error { return l.flush(l.active().Next()) }
 
 // flush makes the log durable up to upTo at least. What is synced, in order: the segments' files, the snapshots, the
 // epochs, then the folder, and only then does the recovery point move.
-func (l *Log) flush(upTo protocol.Offset) error {
+func (l *Log) flush(upTo protocol.Offset) error { return l.flushTo(upTo, false) }
+
+// flushBehind is flush for nobody who waits: it also keeps the producers' state now and then.
+func (l *Log) flushBehind(upTo protocol.Offset) error { return l.flushTo(upTo, true) }
+
+func (l *Log) flushTo(upTo protocol.Offset, snapshot bool) error {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
 	if f := l.failure.Load(); f != nil && !f.readDamage() {
@@ -89,11 +94,11 @@ func (l *Log) flush(upTo protocol.Offset) error {
 	if upTo <= from && !l.unkept() {
 		return nil
 	}
-	segs, reached, err := l.toFlush(from, upTo)
+	segs, reached, at, err := l.toFlush(from, upTo, snapshot)
 	if err != nil {
 		return err
 	}
-	if err := l.syncFiles(segs); err != nil {
+	if err := l.syncFiles(segs, at); err != nil {
 		return l.syncFailed(err)
 	}
 	// Nothing of the log is in doubt when this fails, as it does on a full disk: the next flush tries again.
@@ -109,6 +114,12 @@ func (l *Log) flush(upTo protocol.Offset) error {
 	if reached > from {
 		l.synced.Store(int64(reached))
 	}
+	if at >= 0 {
+		l.behind.snapshots = append(l.behind.snapshots, at)
+	}
+	if len(l.behind.snapshots) > 0 {
+		l.dropSnapshots()
+	}
 	return nil
 }
 
@@ -120,13 +131,19 @@ func (l *Log) syncFailed(err error) error {
 	return l.fail(err)
 }
 
-// syncFiles makes durable what is in the segments' files and in their snapshots.
-func (l *Log) syncFiles(segs []*segment.Segment) error {
+// syncFiles makes durable what is in the segments' files and in their snapshots, and the snapshot of an offset where that
+// is not -1.
+func (l *Log) syncFiles(segs []*segment.Segment, snapshot protocol.Offset) error {
 	for _, s := range segs {
 		if err := s.Sync(); err != nil && !errors.Is(err, segment.ErrRemoved) {
 			return err
 		}
 		if err := l.syncFile(path.Join(l.Dir(), segment.FileName(s.Base(), segment.SnapshotSuffix))); err != nil {
+			return err
+		}
+	}
+	if snapshot >= 0 {
+		if err := l.syncFile(path.Join(l.Dir(), segment.FileName(snapshot, segment.SnapshotSuffix))); err != nil {
 			return err
 		}
 	}
@@ -180,23 +197,36 @@ func (l *Log) unkept() bool {
 	return l.w.epochsDirty || l.w.sealed && l.w.touched
 }
 
-// toFlush picks the segments to sync and brings their indexes into their files.
-func (l *Log) toFlush(from, upTo protocol.Offset) ([]*segment.Segment, protocol.Offset, error) {
+// toFlush picks the segments to sync and brings their indexes into their files. Where a snapshot is wanted, and one was
+// made, it says for which offset, else -1.
+func (l *Log) toFlush(from, upTo protocol.Offset, want bool) (_ []*segment.Segment, reached, snapshot protocol.Offset,
+	_ error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.w.closed {
-		return nil, 0, ErrClosed
+		return nil, 0, -1, ErrClosed
 	}
 	segs := *l.segments.Load()
 	// A segment that ended at from was synced while it was written: its time index has got its last entry since.
 	first, last := holder(segs, max(from-1, 0)), len(segs)-1
-	reached := segs[last].Next()
 	if segs[last].Base() >= upTo {
-		reached = segs[last].Base()
-		last--
+		segs = segs[min(first, last):last]
+		return segs, (*l.segments.Load())[last].Base(), -1, l.spill(segs)
 	}
+	reached = segs[last].Next()
 	segs = segs[min(first, last+1) : last+1]
-	return segs, reached, l.spill(segs)
+	if err := l.spill(segs); err != nil {
+		return nil, 0, -1, err
+	}
+	l.behind.bytes.Store(0)
+	snapshot = -1
+	if want {
+		var err error
+		if snapshot, err = l.snapshotBehind(); err != nil {
+			return nil, 0, -1, l.storageError("write a producer snapshot", err)
+		}
+	}
+	return segs, reached, snapshot, nil
 }
 
 // spill brings the indexes into their files: nearly always that of the last segment only, but on a full disk those of
@@ -294,6 +324,9 @@ func (l *Log) finish() error {
 		return err
 	}
 	l.w.sealed = true
+	if err := l.settle(); err != nil {
+		return err
+	}
 	if !l.w.touched && !l.w.epochsDirty {
 		return nil
 	}

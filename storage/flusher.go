@@ -15,7 +15,10 @@ type flusher struct {
 	mu   sync.Mutex
 	todo map[*Log]protocol.Offset
 
-	failing map[*Log]bool // only the chore's
+	// The flushing goroutine's.
+	failing map[*Log]bool
+	flushed bool      // something has been, since recovery points were written
+	kept    time.Time // when that was
 }
 
 func (f *flusher) init() { f.todo = map[*Log]protocol.Offset{} }
@@ -38,7 +41,8 @@ func (s *Store) flushPending() {
 	f.init()
 	f.mu.Unlock()
 	for _, l := range slices.SortedFunc(maps.Keys(todo), byPartition) {
-		err := l.flush(todo[l])
+		f.flushed = true
+		err := l.flushBehind(todo[l])
 		again := err != nil && !errors.Is(err, ErrClosed) && l.Failure() == nil
 		if again {
 			f.mu.Lock()

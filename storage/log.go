@@ -49,6 +49,8 @@ type Log struct {
 	listener   atomic.Pointer[func()]
 	toTell     atomic.Bool // the listener is about to be called
 
+	behind behind
+
 	mu sync.Mutex // the writer's turn. Held across writes, never across a sync
 	w  struct {   // guarded by mu
 		producers   *producers.State
@@ -65,6 +67,8 @@ type Log struct {
 		closed      bool            // its files are let go
 		lowered     bool            // the recovery point was lowered, which is not durable: no segment may end there
 		snapshot    protocol.Offset // the newest snapshot file is for here; -1 when there is none
+		unsnapped   int64           // bytes appended since then
+		unsettled   bool            // where the log ends is perhaps not durable: a cut that a kill came into
 		cuts        int             // how often records were cut off the end, for who copies or cleans the log
 
 		member    *membership // in the journal; nil until the first append that must be durable, and after a cut or a move
@@ -81,6 +85,8 @@ type keeper interface {
 	keepStart(l *Log) error
 	// keepRecoveryPoint makes a recovery point durable that was lowered, before what lies behind it goes.
 	keepRecoveryPoint(l *Log) error
+	// keptRecoveryPoint is the recovery point as it is on disk.
+	keptRecoveryPoint(l *Log) protocol.Offset
 	// admit refuses an append, of so many bytes, that would use what is kept free of a disk. own is for the broker's own
 	// records, which may.
 	admit(l *Log, bytes int64, own bool) error

@@ -284,7 +284,7 @@ func TestALogIsRecoveredOnAFullDisk(t *testing.T) {
 		for range 40 {
 			c.step()
 		}
-		if seed%3 == 0 { // recovery points will have to be lowered
+		if seed%3 == 0 {
 			if err := errors.Join(c.l.Flush(), c.s.Checkpoint(nil)); err != nil {
 				t.Fatal(err)
 			}
@@ -304,7 +304,7 @@ func TestALogIsRecoveredOnAFullDisk(t *testing.T) {
 			t.Fatalf("seed %d: %v, %v\n%v", seed, err, s.Failed(tp0), disk)
 		}
 		l, _ := s.Log(tp0)
-		if refused == 0 {
+		if refused == 0 && seed%3 != 0 { // what was flushed needs nothing
 			t.Fatal("nothing was refused")
 		}
 		c.m.start = min(c.m.start, l.Bounds().Start) // a start is durable from the next checkpoint on

@@ -25,12 +25,13 @@ type recovery struct {
 	segs      []*segment.Segment
 	next      protocol.Offset // where the log goes on after segs
 	epochs    epoch.History
-	file      *epoch.History  // as it is on disk; nil where it cannot be read
-	emptyFile bool            // the epochs' file has no bytes
-	trusted   int             // so many segments are not read again
-	kafkas    bool            // Kafka wrote this folder last, and did not end in order
-	durable   protocol.Offset // the new recovery point
-	read      protocol.Offset // while segments are read again: the offset behind the last batch
+	file      *epoch.History   // as it is on disk; nil where it cannot be read
+	emptyFile bool             // the epochs' file has no bytes
+	trusted   int              // so many segments are not read again
+	kafkas    bool             // Kafka wrote this folder last, and did not end in order
+	durable   protocol.Offset  // the new recovery point
+	part      *segment.Segment // the first of the others, of which only what lies behind the recovery point is read; or nil
+	read      protocol.Offset  // while segments are read again: the offset behind the last batch
 }
 
 func (r *recovery) run() error {
@@ -64,6 +65,9 @@ func (r *recovery) open() (err error) {
 		}
 	}
 	if err := r.openTrusted(); err != nil {
+		return err
+	}
+	if err := r.resume(); err != nil {
 		return err
 	}
 	if err := r.checkEnd(); err != nil {
@@ -154,6 +158,26 @@ func (r *recovery) openTrusted() error {
 	return nil
 }
 
+// resume takes what was flushed of the segment that was written then. Where that is not what it should be, it is read
+// whole, and what is wrong is found so.
+func (r *recovery) resume() error {
+	if r.trusted == len(r.disk.segments) || r.kafkas {
+		return nil
+	}
+	base := r.disk.segments[r.trusted]
+	if base >= r.o.recovery {
+		return nil
+	}
+	s, ok, err := segment.Resume(r.o.files, r.o.dir, base, r.o.recovery, segment.Known{
+		Sizes: *r.disk.sizes[base], Next: -1, Interval: r.o.cfg.IndexInterval, Fits: r.l.fits,
+	})
+	if !ok || err != nil {
+		return err
+	}
+	r.part, r.segs, r.next = s, append(r.segs, s), s.Next()
+	return nil
+}
+
 // parseEpochs reads the file with the leader epochs. One that cannot be read is made anew from the segments.
 func (r *recovery) parseEpochs() error {
 	b, err := vfs.ReadFile(r.o.files.FS(), path.Join(r.o.dir, epochFile), smallFileMax)
@@ -174,9 +198,14 @@ func (r *recovery) parseEpochs() error {
 
 // readEpochs takes the epochs as far as the trusted segments go; where the file cannot be read, from the segments.
 func (r *recovery) readEpochs() error {
-	if r.file != nil && (!r.emptyFile || r.trusted == 0 || r.o.clean) { // an empty file may be a torn one
-		// One that begins just there stays: what it began with may have been compacted away.
-		r.epochs, _ = r.file.TruncateEnd(r.next + 1)
+	if r.file != nil && (!r.emptyFile || len(r.segs) == 0 || r.o.clean) { // an empty file may be a torn one
+		// One that begins just there stays: what it began with may have been compacted away. Not so where a segment is read
+		// on from there, which is not compacted, and says by itself which epoch that is.
+		end := r.next + 1
+		if r.part != nil {
+			end = r.next
+		}
+		r.epochs, _ = r.file.TruncateEnd(end)
 		return nil
 	}
 	r.file = nil
@@ -233,12 +262,13 @@ func (r *recovery) loadProducers() error {
 func (r *recovery) readAgain() error {
 	for i := r.trusted; i < len(r.disk.segments) && r.done.Reason == nil; i++ {
 		base := r.disk.segments[i]
-		if i > 0 && base != r.next && !r.kafkas {
+		resumed := i == r.trusted && r.part != nil
+		if i > 0 && base != r.next && !r.kafkas && !resumed {
 			r.done.Reason = fmt.Errorf("a segment begins at offset %d where the log had come to %d", base, r.next)
 			return r.removeFrom(i)
 		}
-		size := r.disk.sizes[base].Log
-		s, found, err := segment.Recover(r.o.files, r.o.dir, base, size, r.o.cfg.IndexInterval, segment.Recovery{
+		size, interval := r.disk.sizes[base].Log, r.o.cfg.IndexInterval
+		how := segment.Recovery{
 			Each: r.apply,
 			Cut: func(found segment.Found) error {
 				if found.Next < r.o.recovery {
@@ -246,7 +276,16 @@ func (r *recovery) readAgain() error {
 				}
 				return r.removeFrom(i + 1) // before the cut: were it first, a crash would leave a hole
 			},
-		})
+		}
+		s, found, before := r.part, segment.Found{}, int64(0)
+		var err error
+		if resumed {
+			before = s.Size()
+			r.read = s.Next()
+			found, err = s.Continue(size, interval, how)
+		} else {
+			s, found, err = segment.Recover(r.o.files, r.o.dir, base, size, interval, how)
+		}
 		if err != nil {
 			return err
 		}
@@ -255,15 +294,17 @@ func (r *recovery) readAgain() error {
 				return err
 			}
 		}
-		if base < r.o.recovery { // its indexes were durable, and those made anew are not yet
-			r.done.Lowered = true
-			r.durable = min(r.durable, base)
+		if !resumed {
+			r.segs = append(r.segs, s)
+			if base < r.o.recovery { // its indexes were durable, and those made anew are not yet
+				r.done.Lowered = true
+				r.durable = min(r.durable, base)
+			}
 		}
 		r.done.Segments++
-		r.done.Bytes += size
+		r.done.Bytes += size - before
 		r.done.Cut += found.Cut
 		r.done.Reason = found.Reason
-		r.segs = append(r.segs, s)
 		r.next = found.Next
 	}
 	if r.next < r.o.recovery && !r.o.clean {
@@ -338,7 +379,10 @@ func (r *recovery) finish() error {
 	// A crash may have taken the snapshot of a segment's end that the recovery point lies at: then nothing was read again,
 	// and yet the state must be written when the log is closed.
 	stale := l.w.producers.Len() > 0 && l.w.snapshot != r.next
-	l.w.touched = l.w.epochsDirty || again || stale
+	// Of a segment that was resumed the indexes were cut, and that is not synced either.
+	l.w.touched = l.w.epochsDirty || again || stale || r.part != nil
+	l.behind.appended(r.o.now, r.done.Bytes)
+	l.w.unsettled = !r.o.clean && r.done.Cut == 0
 	l.publishUnstable()
 	l.named.Store(r.o.recovery > 0) // a log that was closed empty was never flushed
 	l.w.rollAt = r.o.now.Add(r.o.cfg.SegmentAge)

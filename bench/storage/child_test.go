@@ -24,6 +24,8 @@ const (
 var children = map[string]func() error{
 	"open":  openInChild,
 	"drain": drainInChild,
+	"write": writeInChild,
+	"crash": crashInChild,
 }
 
 // found is what a child measured.
@@ -34,6 +36,7 @@ type found struct {
 	Heap   int64 // bytes of live objects
 	Read   int64 // bytes that read calls returned
 	Logs   int
+	Behind int64 // bytes behind the recovery points
 }
 
 // runChild runs the work of that name on dir.

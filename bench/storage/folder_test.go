@@ -17,6 +17,8 @@ import (
 
 const clusterID = "AAAAAAAAAAAAAAAAAAAAAA"
 
+var topicID = protocol.TopicID{15: 1}
+
 func options() storage.Options {
 	return storage.Options{ClusterID: clusterID, NodeID: 1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }
@@ -39,7 +41,7 @@ func closeStore(t testing.TB, s *storage.Store) {
 
 func create(t testing.TB, s *storage.Store, i int, cfg storage.Config) *storage.Log {
 	t.Helper()
-	l, err := s.Create(partition(i), protocol.TopicID{15: 1}, cfg)
+	l, err := s.Create(partition(i), topicID, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ var (
 	baseDir = flag.String("storage.dir", "", "where folders are made; empty: the temporary directory")
 	rounds  = flag.Int("storage.rounds", 7, "rounds of each measurement that alternates")
 	logs    = flag.Int("storage.logs", 10_000, "logs of the folder that is opened and closed")
+	crashGB = flag.Int("storage.crash.gb", 10, "gigabytes of the folder that a kill leaves; 0: not measured")
 )
 
 func TestMain(m *testing.M) {
@@ -50,6 +51,7 @@ func parts() []part {
 		{"read", measureRead},
 		{"open", measureOpen},
 		{"create", measureCreate},
+		{"crash", measureCrash},
 		{"fsync", measureFsync},
 	}
 }

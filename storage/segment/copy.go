@@ -43,7 +43,7 @@ func (s *Segment) In(dir string) *Segment {
 	size, next := s.Published()
 	c.size.Store(size)
 	c.next.Store(int64(next))
-	c.tip.Store(s.tip.Load())
+	c.tip.Store(s.tip.Load()) // follows is only a hint, and so is near of the indexes
 	c.maxTimestamp.Store(s.maxTimestamp.Load())
 	c.maxRelative.Store(s.maxRelative.Load())
 	c.checks.opened.Store(s.checks.opened.Load()) // what was not checked before it was copied is not checked now

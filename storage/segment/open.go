@@ -225,21 +225,8 @@ func Recover(d *Descriptors, dir string, base protocol.Offset, size, interval in
 			return nil, Found{}, err
 		}
 	}
-	found, err := s.keepGood(size, interval, func(b batch.Batch) error { return r.Each(s, b) })
+	found, err := s.Continue(size, interval, r)
 	if err != nil {
-		return nil, found, err
-	}
-	s.size.Store(found.Kept)
-	s.next.Store(int64(found.Next))
-	if found.Cut > 0 {
-		if err := r.Cut(found); err != nil {
-			return nil, found, err
-		}
-		if err := s.truncateLog(found.Kept); err != nil {
-			return nil, found, err
-		}
-	}
-	if err := s.Spill(); err != nil && !NoSpace(err) { // on a full disk the entries wait in memory
 		return nil, found, err
 	}
 	return s, found, nil
@@ -263,15 +250,16 @@ func (s *Segment) truncateLog(size int64) error {
 // recoverChunk is how much is read at a time; a batch larger than it is read alone.
 const recoverChunk = 1 << 20
 
+// keepGood goes on where the segment ends so far.
 func (s *Segment) keepGood(size, interval int64, each func(b batch.Batch) error) (Found, error) {
-	found := Found{Next: s.base}
+	found := Found{Kept: s.Size(), Next: s.Next()}
 	f, err := s.log.acquire()
 	if err != nil {
 		return found, err
 	}
 	defer s.log.release()
-	buf := make([]byte, min(recoverChunk, max(size, 0)))
-	bufAt, n := int64(0), 0
+	buf := make([]byte, min(recoverChunk, max(size-found.Kept, 0)))
+	bufAt, n := found.Kept, 0
 	for found.Kept < size {
 		b, need, reason := goodBatch(buf[min(found.Kept-bufAt, int64(n)):n], size-found.Kept, s.base, found.Next)
 		if need > 0 { // more bytes than are in the buffer

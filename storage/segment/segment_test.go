@@ -365,10 +365,11 @@ func FuzzOpen(f *testing.F) {
 
 func recoverFuzzed(t *testing.T, d *Descriptors, size int64) {
 	n := 0
-	s, found, err := Recover(d, "/", 0, size, 100, Recovery{
+	how := Recovery{
 		Each: func(_ *Segment, b batch.Batch) error { n++; return nil },
 		Cut:  func(Found) error { return nil },
-	})
+	}
+	s, found, err := Recover(d, "/", 0, size, 100, how)
 	if err != nil {
 		t.Fatal(err)
 	}
