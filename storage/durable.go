@@ -94,6 +94,9 @@ func (l *Log) Await(o protocol.Offset) error {
 		if l.isClosed() {
 			return ErrClosed
 		}
+		if l.Bounds().End < o {
+			return protocol.Errorf(protocol.NotLeaderOrFollower, "records before offset %d were cut off", o)
+		}
 		j := l.journal.Load()
 		if j == nil {
 			return l.flush(o)
