@@ -273,3 +273,33 @@ func TestManyPartitionsAreTakenOver(t *testing.T) {
 		t.Errorf("%d topics after a restart", len(partitions))
 	}
 }
+
+// TestPartitionsInAFolderThatWasNotNamedAreMissed: Kafka's metadata says in which of several folders each partition lies.
+func TestPartitionsInAFolderThatWasNotNamedAreMissed(t *testing.T) {
+	m := kafkasFolder(t)
+	id := goldenID(t, m)
+	second := protocol.TopicID{7, 15: 200}
+	if err := m.MkdirAll("more"); err != nil {
+		t.Fatal(err)
+	}
+	text := "version=1\ncluster.id=4L6g3nShT-eMCtK--X86sw\nnode.id=1\ndirectory.id=" + second.String() + "\n"
+	if err := vfs.WriteFile(m, "more/meta.properties", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Rename("data/golden-0", "more/golden-0"); err != nil {
+		t.Fatal(err)
+	}
+	record := metaPartition(id, 0, 1, 4)
+	record[2] = 1 // the version that names the folders
+	record = append(append(record[:len(record)-1], 2), second[:]...)
+	putMetadata(t, m, metaTopic("golden", id), append(record, 0))
+
+	err := newBroker(t, m, nil)
+	if err == nil || !strings.Contains(err.Error(), "lie in a data folder that was not named: golden-0") {
+		t.Fatalf("with one of two folders: %v", err)
+	}
+	b := brokertest.Start(t, brokertest.Options{FS: m, Dirs: []string{"data", "more"}, Quiet: true})
+	if end := endOf(t, b, "golden"); end != 73 {
+		t.Errorf("the golden topic ends at %d", end)
+	}
+}

@@ -84,3 +84,6 @@ const JournalFolder = journalDir
 
 // RescuedFile is in the folder of a log that is offline: what the journal had of it.
 const RescuedFile = rescueFile
+
+// MovedFile is in the folder of a log that was moved between data folders, until the other folder is gone.
+const MovedFile = movedFile

@@ -59,11 +59,12 @@ func fill(t *testing.T, addr string) {
 		rides:    {"segment.bytes": text("1048576"), "retention.ms": text("-1")},
 		profiles: {"cleanup.policy": text("compact"), "segment.ms": text("100"), "min.cleanable.dirty.ratio": text("0.01")},
 		paid:     nil,
+		"grown":  nil,
 	} {
-		_, err := adm.CreateTopic(ctx, 2, 1, configs, topic)
+		_, err := adm.CreateTopic(ctx, 3, 1, configs, topic)
 		check(t, err)
 	}
-	_, err := adm.UpdatePartitions(ctx, 3, rides)
+	_, err := adm.UpdatePartitions(ctx, 4, "grown")
 	check(t, err)
 	for i, codec := range []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(),
 		kgo.Lz4Compression(), kgo.ZstdCompression()} {
@@ -267,8 +268,7 @@ func roundTrip(t *testing.T, orderly bool) {
 	check(t, err)
 	check(t, client(t, moldau.Addr).ProduceSync(within(t), &kgo.Record{Topic: "ours", Value: []byte("kept")}).FirstErr())
 	records, newest, place = all(t, moldau.Addr), latest(t, moldau.Addr), committed(t, moldau.Addr)
-	moldau.Stop(t) // only after an orderly end nothing of ours is in Kafka's way
-
+	stop(moldau)
 	dumpOf(t, moldau)
 	kafka.Run(t)
 	compare("Kafka after moldau", kafka.Addr)

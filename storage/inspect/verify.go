@@ -185,7 +185,7 @@ func (v *Verifier) list(dir string) (files, error) {
 		fl.present[e.Name] = e.Size
 		name := path.Join(dir, e.Name)
 		switch {
-		case e.Dir, slices.Contains([]string{epochsFile, topicFile, "quorum-state"}, e.Name):
+		case e.Dir, slices.Contains([]string{epochsFile, topicFile, storage.MovedFile, "quorum-state"}, e.Name):
 		case strings.HasSuffix(e.Name, ".checkpoint"):
 		case e.Name == storage.RescuedFile:
 			fl.rescued = true
