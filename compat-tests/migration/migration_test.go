@@ -223,6 +223,29 @@ func latest(t *testing.T, addr string) map[string]string {
 	return out
 }
 
+// settled waits until every partition has a leader: Kafka answers Metadata before.
+func settled(t *testing.T, addr string) {
+	t.Helper()
+	ctx := within(t)
+	adm := kadm.NewClient(client(t, addr))
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		ends, err := adm.ListEndOffsets(ctx, rides, profiles, paid, "grown", "__consumer_offsets")
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("not every partition got a leader: %v", err)
+		}
+	}
+}
+
 // TestAFolderGoesFromKafkaToMoldauAndBack takes one data folder through Kafka, moldau, Kafka and moldau again, each of which
 // has to serve what the others wrote, and to go on with groups, topics and configurations.
 func TestAFolderGoesFromKafkaToMoldauAndBack(t *testing.T) {
@@ -252,6 +275,7 @@ func roundTrip(t *testing.T, orderly bool) {
 	moldau := harness.Start(t, harness.Config{Kind: harness.Moldau, Properties: settings, DataDir: kafka.DataDir})
 	compare := func(when, addr string) {
 		t.Helper()
+		settled(t, addr)
 		for topic, before := range records {
 			same(t, when+", "+topic, before, served(t, addr, topic))
 		}
