@@ -279,6 +279,12 @@ func TestNoSpaceAtAnyWrite(t *testing.T) {
 // TestALogIsRecoveredOnAFullDisk opens what crashes left where nothing can be written any more, not even an index: all is
 // there to be read, and once there is space again the log goes on as if nothing had been.
 func TestALogIsRecoveredOnAFullDisk(t *testing.T) {
+	hindered := 0
+	defer func() {
+		if hindered < 20 {
+			t.Errorf("in %d of 60 something was refused", hindered)
+		}
+	}()
 	for seed := range uint64(60) {
 		c := newCramped(t, seed, syscall.ENOSPC, func(int) bool { return false })
 		for range 40 {
@@ -304,8 +310,8 @@ func TestALogIsRecoveredOnAFullDisk(t *testing.T) {
 			t.Fatalf("seed %d: %v, %v\n%v", seed, err, s.Failed(tp0), disk)
 		}
 		l, _ := s.Log(tp0)
-		if refused == 0 && seed%3 != 0 { // what was flushed needs nothing
-			t.Fatal("nothing was refused")
+		if refused > 0 { // a log that was flushed up to its end needs nothing
+			hindered++
 		}
 		c.m.start = min(c.m.start, l.Bounds().Start) // a start is durable from the next checkpoint on
 		c.check(l, c.m, true)
