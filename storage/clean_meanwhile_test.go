@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/protocol/batch"
 	"moldau.io/moldau/storage/segment"
 	"moldau.io/moldau/storage/vfs"
 )
@@ -20,7 +21,20 @@ func TestWhatHappensMeanwhileWins(t *testing.T) {
 		"DeleteRecords":           {func(_ *Store, l *Log) error { return l.Advance(3) }, "4:k0 5:k1"},
 		"all records are deleted": {func(_ *Store, l *Log) error { return l.Advance(6) }, ""},
 		"the end is cut off":      {func(_ *Store, l *Log) error { return l.Truncate(5) }, "3:k1 4:k0"},
-		"everything is cut off":   {func(_ *Store, l *Log) error { return l.TruncateFully(2) }, ""},
+		"the end is cut off and written anew": {func(_ *Store, l *Log) error {
+			if err := l.Truncate(5); err != nil {
+				return err
+			}
+			b := batch.NewBuilder(batch.BuilderOptions{})
+			b.Add(1, []byte("k0"), []byte("v5"))
+			if _, err := l.Append(testNow, 1, b.Build()); err != nil {
+				return err
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.roll(l.active().Next())
+		}, "3:k1 5:k0"},
+		"everything is cut off": {func(_ *Store, l *Log) error { return l.TruncateFully(2) }, ""},
 		"a segment is closed": {func(s *Store, l *Log) error {
 			l.mu.Lock()
 			defer l.mu.Unlock()

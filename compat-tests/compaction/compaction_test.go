@@ -175,3 +175,75 @@ func checkMetrics(t *testing.T, addr string) {
 		}
 	}
 }
+
+// TestCommittedOffsetsSurviveTheCleaning: the topic of the groups is compacted like any other, and what a coordinator
+// loads from it after a restart is what was committed last.
+func TestCommittedOffsetsSurviveTheCleaning(t *testing.T) {
+	b := harness.Start(t, harness.Config{JavaHeap: "512M", Properties: map[string]string{
+		"log.cleaner.backoff.ms": "100", "log.cleaner.dedupe.buffer.size": "4194304", "log.initial.task.delay.ms": "100",
+		"offsets.topic.num.partitions": "1",
+	}})
+	admin := kadm.NewClient(client(t, b))
+	ctx := context.Background()
+	create(t, b, "consumed")
+	commit := func(group string, at int64) {
+		t.Helper()
+		var offsets kadm.Offsets
+		offsets.Add(kadm.Offset{Topic: "consumed", Partition: 0, At: at, LeaderEpoch: -1, Metadata: strings.Repeat("m", 200)})
+		if err := admin.CommitAllOffsets(ctx, group, offsets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit("first", 1)
+	_, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{
+		{Op: kadm.SetConfig, Name: "internal.segment.bytes", Value: kadm.StringPtr("20000")},
+		{Op: kadm.SetConfig, Name: "min.cleanable.dirty.ratio", Value: kadm.StringPtr("0.01")},
+	}, "__consumer_offsets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const groups, rounds = 5, 100
+	for at := range int64(rounds) {
+		for g := range groups {
+			commit(fmt.Sprint("group-", g), at*10+int64(g))
+		}
+	}
+	if deleted, err := admin.DeleteGroups(ctx, "group-4"); err != nil || deleted["group-4"].Err != nil {
+		t.Fatal(err, deleted["group-4"].Err)
+	}
+	awaitCleanerRuns(t, b)
+	check := func() {
+		t.Helper()
+		for g := range groups {
+			got, err := admin.FetchOffsets(ctx, fmt.Sprint("group-", g))
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, ok := got.Lookup("consumed", 0)
+			if want := int64((rounds-1)*10 + g); g < 4 && (!ok || o.At != want) || g == 4 && ok && o.At >= 0 {
+				t.Errorf("group %d: %v %+v", g, ok, o)
+			}
+		}
+	}
+	check()
+	b.Stop(t)
+	b.Run(t)
+	check()
+}
+
+// awaitCleanerRuns waits until the topic of the groups has been cleaned.
+func awaitCleanerRuns(t *testing.T, b *harness.Broker) {
+	t.Helper()
+	pause := time.NewTicker(200 * time.Millisecond)
+	defer pause.Stop()
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); <-pause.C {
+		text, _ := os.ReadFile(filepath.Join(b.DataDir, "cleaner-offset-checkpoint"))
+		for _, line := range strings.Split(string(text), "\n") {
+			var at int64
+			if n, _ := fmt.Sscanf(line, "__consumer_offsets 0 %d", &at); n == 1 && at > 300 {
+				return
+			}
+		}
+	}
+	t.Fatal("the topic of the groups is not cleaned")
+}
