@@ -134,10 +134,15 @@ func (b *Broker) here(clusterID string) adopt.Here {
 
 // adoptAgain brings in what Kafka has changed since its metadata was taken over.
 func (b *Broker) adoptAgain(ctx context.Context, clusterID, dir string) error {
-	name := path.Join(dir, quorumFolder, adoptedFile)
-	before, found, err := readAdoption(b.cfg.FS, name)
-	if err != nil || !found {
+	if path.Base(dir) != kafkasMetadata || b.adopted != nil { // just taken over, for the first time
+		return nil
+	}
+	before, found, err := readAdoption(b.cfg.FS, path.Join(dir, quorumFolder, adoptedFile))
+	if err != nil {
 		return err
+	}
+	if !found { // a crash came between the taking over and the note of it: the same again changes nothing
+		before.end = -1
 	}
 	m, end, err := b.readKafkas(dir)
 	if err != nil || m == nil || end == before.end {

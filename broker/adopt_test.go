@@ -198,6 +198,26 @@ func TestWhatKafkaChangedMeanwhileIsTakenOver(t *testing.T) {
 	}
 }
 
+// TestTakingOverIsDoneAgainAfterACrash: the note of what was taken over is lost, and what Kafka changed since is not.
+func TestTakingOverIsDoneAgainAfterACrash(t *testing.T) {
+	m := kafkasFolder(t)
+	id := goldenID(t, m)
+	records := [][]byte{metaTopic("golden", id), metaPartition(id, 0, 1, 4)}
+	putMetadata(t, m, records...)
+	b := brokertest.Start(t, brokertest.Options{FS: m, Quiet: true})
+	b.Dial().Do(brokertest.Latest(createTopicRequest("ours")))
+	b.Stop()
+	if err := m.Remove("data/__cluster_metadata-0/quorum/adopted"); err != nil {
+		t.Fatal(err)
+	}
+	later := protocol.TopicID{9, 15: 2}
+	putMetadata(t, m, append(records, metaTopic("later", later), metaPartition(later, 0, 1, 0))...)
+	b.Restart()
+	if partitions, _ := topics(t, b); partitions["golden"] != 1 || partitions["later"] != 1 || partitions["ours"] != 1 {
+		t.Errorf("topics %v", partitions)
+	}
+}
+
 func createTopicRequest(name string) *kmsg.CreateTopicsRequest {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	rt := kmsg.NewCreateTopicsRequestTopic()
