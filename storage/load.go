@@ -30,6 +30,17 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
+	for _, d := range s.online() {
+		err := d.dropCleanMark(s.fs)
+		if DiskFailed(err) && len(s.online()) > 1 {
+			s.takeOffline(d, &DirError{Dir: d.path, Op: "remove " + cleanFile, Err: err})
+			continue
+		}
+		if err != nil {
+			return &UnusableError{Path: path.Join(d.path, cleanFile), What: "cannot be removed",
+				Do: "Check disk and rights.", Err: err}
+		}
+	}
 	began := s.o.Now()
 	p := &progress{logger: s.logger, logs: len(todo), bytes: s.measure(todo)}
 	var wg sync.WaitGroup

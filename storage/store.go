@@ -257,19 +257,19 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 	if err := s.openJournal(d); err != nil {
 		return nil, err
 	}
-	return d, d.takeCleanMark(s.fs)
+	_, err = s.fs.Stat(path.Join(dir, cleanFile))
+	d.clean = err == nil
+	return d, nil
 }
 
-// takeCleanMark looks for the mark of an orderly end and removes it, durably: a crash from now on must not find it. The
-// folder is synced also where there is none: a process may have been killed before it came to that, and then a crash
-// would bring back the mark, or a deleted partition in place of a new one of the same name.
-func (d *dataDir) takeCleanMark(fsys vfs.FS) error {
-	name := path.Join(d.path, cleanFile)
-	if _, err := fsys.Stat(name); err == nil {
-		d.clean = true
-		if err := fsys.Remove(name); err != nil {
-			return err
-		}
+// dropCleanMark removes the mark of an orderly end, durably: a crash from now on must not find it. Nothing that a log needs
+// is changed before; and it stays where the folders are refused, so that the next start has nothing to read again.
+func (d *dataDir) dropCleanMark(fsys vfs.FS) error {
+	if !d.clean {
+		return nil
+	}
+	if err := fsys.Remove(path.Join(d.path, cleanFile)); err != nil {
+		return err
 	}
 	return fsys.SyncDir(d.path)
 }

@@ -97,6 +97,8 @@ func openError(dirs []string, err error) error {
 		return dataErrorf("%s: %w; stop that one, or give this broker a folder of its own with --data", what, err)
 	case errors.Is(err, broker.ErrOtherCluster):
 		return dataErrorf("%s: %w; give this broker the folder of its own cluster with --data, or unset CLUSTER_ID", what, err)
+	case errors.Is(err, syscall.EROFS):
+		return dataErrorf("%s: %w; mount it for writing, or choose another with --data", what, err)
 	case errors.Is(err, fs.ErrPermission):
 		return dataErrorf("%s: %w; make it writable for this user, or choose another with --data", what, err)
 	case errors.As(err, &unusable) && unusable.Do != "":
