@@ -18,7 +18,7 @@ func TestProgressSaysHowLongItTakes(t *testing.T) {
 		p := &progress{logger: slog.Default(), logs: 200, bytes: bytes << 20}
 		p.opened.Store(opened)
 		p.read.Store(read << 20)
-		if got := strings.TrimSpace(fmt.Sprintln(p.attrs(10*time.Second)...)); got != want {
+		if got := strings.TrimSpace(fmt.Sprintln(p.attrs(10 * time.Second)...)); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
