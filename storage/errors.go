@@ -63,8 +63,8 @@ type DamagedError struct {
 
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("damage before the recovery point: flushed up to offset %d, good up to offset %d (%v); "+
-		"move the folder away to get the partition back from its replicas, or without replicas delete the partition's "+
-		"line in %s to keep what is good", e.Flushed, e.Good, e.Err, recoveryPointFile)
+		"stop the broker, then move the partition's folder away to get it back from its replicas, or without replicas keep "+
+		"what is good with moldau log repair", e.Flushed, e.Good, e.Err)
 }
 
 // Unwrap is the cause.

@@ -139,7 +139,7 @@ func TestDamageTakesOneLogOffline(t *testing.T) {
 	defer closeStore(t, s)
 	var damaged *DamagedError
 	if err := s.Failed(tp0); !errors.As(err, &damaged) || protocol.CodeOf(err) != protocol.KafkaStorageError ||
-		damaged.Flushed != 10 || !strings.Contains(err.Error(), recoveryPointFile) {
+		damaged.Flushed != 10 || !strings.Contains(err.Error(), "moldau log repair") {
 		t.Fatalf("got %v", err)
 	}
 	if after, _ := f.Size(); after != before {

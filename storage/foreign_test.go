@@ -129,9 +129,9 @@ func TestBadFolders(t *testing.T) {
 		}
 		size, err := file.Seek(0, 2)
 		return errors.Join(err, file.Truncate(0), file.Truncate(size), file.Close())
-	}, "offline", "zeros", recoveryPointFile)
+	}, "offline", "zeros", "log repair")
 	f("a segment cut short", "t-0/"+log, func(name string) error { return os.Truncate(name, 100) },
-		"offline", "bytes are left", recoveryPointFile)
+		"offline", "bytes are left", "log repair")
 	f("batches of a later version", "t-0/00000000000000000000.log", func(name string) error {
 		b, err := os.ReadFile(name)
 		b[16] = 3

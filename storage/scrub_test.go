@@ -61,7 +61,7 @@ func TestI30_AScrubFindsWhatNobodyReads(t *testing.T) {
 		}
 		if damaged {
 			err := bad[0].Err
-			for _, says := range []string{name, "byte", "offset", "recovery-point"} {
+			for _, says := range []string{name, "byte", "offset", "moldau log repair"} {
 				if bad[0].Partition != tp0 || !strings.Contains(err.Error(), says) ||
 					protocol.CodeOf(err) != protocol.KafkaStorageError {
 					t.Errorf("%s: %v does not say %q", name, err, says)
