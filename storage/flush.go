@@ -291,9 +291,9 @@ func (l *Log) close() error {
 		return err
 	}
 	l.mu.Lock()
-	end := l.w.snapshot
+	end, touched := l.w.snapshot, l.w.touched
 	l.mu.Unlock()
-	if end >= 0 {
+	if end >= 0 && touched {
 		if err := l.syncFile(path.Join(l.Dir(), segment.FileName(end, segment.SnapshotSuffix))); err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -28,13 +27,13 @@ type sending struct {
 
 // sendTo sends the range with sendfile at explicit offsets. The file's own position is not used: other slices share the
 // descriptor.
-func (r *run) sendTo(conn syscall.Conn, file *os.File) (int64, error) {
+func (r *run) sendTo(conn syscall.Conn, file int) (int64, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
 	x := &r.send
-	x.in, x.off, x.end, x.err = int(file.Fd()), r.pos, r.pos+r.n, nil
+	x.in, x.off, x.end, x.err = file, r.pos, r.pos+r.n, nil
 	if err = raw.Write(x.step); err == nil {
 		err = x.err
 	}

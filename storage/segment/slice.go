@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"syscall"
 
 	"moldau.io/moldau/protocol"
@@ -119,8 +118,8 @@ func (s Slice) WriteTo(w io.Writer) (int64, error) {
 	}
 	if s.r.n >= sendfileMin {
 		if conn, ok := w.(syscall.Conn); ok {
-			if file, ok := s.r.f.(interface{ OSFile() *os.File }); ok {
-				return s.r.sendTo(conn, file.OSFile())
+			if file, ok := s.r.f.(interface{ Fd() int }); ok {
+				return s.r.sendTo(conn, file.Fd())
 			}
 		}
 	}
@@ -132,8 +131,8 @@ func (s Slice) Sendfile(conn syscall.Conn) (int64, error) {
 	if s.r == nil {
 		return 0, nil
 	}
-	if file, ok := s.r.f.(interface{ OSFile() *os.File }); ok {
-		return s.r.sendTo(conn, file.OSFile())
+	if file, ok := s.r.f.(interface{ Fd() int }); ok {
+		return s.r.sendTo(conn, file.Fd())
 	}
 	return 0, errors.ErrUnsupported
 }

@@ -19,49 +19,105 @@ func OS() FS { return osFS{} }
 
 type osFS struct{}
 
-// osFile is a File that also shows its *os.File, which sendfile needs.
-type osFile struct{ f *os.File }
+// osFile is a descriptor, used without os.File: that asks the kernel for five more things when a file is opened, most of
+// them about waiting for it, which nobody does for a file on disk.
+type osFile struct {
+	fd   int
+	name string
+}
 
-func (o osFile) ReadAt(p []byte, off int64) (int, error)  { return o.f.ReadAt(p, off) }
-func (o osFile) WriteAt(p []byte, off int64) (int, error) { return o.f.WriteAt(p, off) }
-func (o osFile) Close() error                             { return o.f.Close() }
-func (o osFile) Truncate(size int64) error                { return o.f.Truncate(size) }
-
-// OSFile is the file below, for sendfile(2).
-func (o osFile) OSFile() *os.File { return o.f }
-
-func (o osFile) Size() (int64, error) {
-	st, err := o.f.Stat()
-	if err != nil {
-		return 0, err
+func (o *osFile) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		m, err := unix.Pread(o.fd, p[n:], off+int64(n))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return n, o.failed("read", err)
+		case m == 0:
+			return n, io.EOF
+		default:
+			n += m
+		}
 	}
-	return st.Size(), nil
+	return n, nil
+}
+
+func (o *osFile) WriteAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		m, err := unix.Pwrite(o.fd, p[n:], off+int64(n))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return n, o.failed("write", err)
+		case m == 0:
+			return n, o.failed("write", io.ErrShortWrite)
+		default:
+			n += m
+		}
+	}
+	return n, nil
+}
+
+func (o *osFile) Close() error { return o.failed("close", unix.Close(o.fd)) }
+
+func (o *osFile) Truncate(size int64) error {
+	return o.failed("truncate", retried(func() error { return unix.Ftruncate(o.fd, size) }))
+}
+
+// Fd is the descriptor, for sendfile(2).
+func (o *osFile) Fd() int { return o.fd }
+
+func (o *osFile) Size() (int64, error) {
+	var st unix.Stat_t
+	if err := retried(func() error { return unix.Fstat(o.fd, &st) }); err != nil {
+		return 0, o.failed("stat", err)
+	}
+	return st.Size, nil
 }
 
 // Sync is fdatasync: it writes the size too, and leaves only the times behind.
-func (o osFile) Sync() error {
+func (o *osFile) Sync() error { return retried(func() error { return unix.Fdatasync(o.fd) }) }
+
+func (o *osFile) failed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: o.name, Err: err}
+}
+
+// retried calls do until no signal interrupts it.
+func retried(do func() error) error {
 	for {
-		err := unix.Fdatasync(int(o.f.Fd()))
-		if !errors.Is(err, unix.EINTR) {
+		if err := do(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
 }
 
 func (osFS) Create(name string) (File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	return osFile{f}, nil
+	return open(name, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC)
 }
 
-func (osFS) Open(name string) (File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+func (osFS) Open(name string) (File, error) { return open(name, unix.O_RDWR) }
+
+func open(name string, flags int) (File, error) {
+	o, err := openAs(name, flags)
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return o, nil
+}
+
+func openAs(name string, flags int) (*osFile, error) {
+	o := &osFile{name: name}
+	err := retried(func() (err error) {
+		o.fd, err = unix.Open(name, flags|unix.O_CLOEXEC, 0o644)
+		return err
+	})
+	if err != nil {
+		return nil, o.failed("open", err)
+	}
+	return o, nil
 }
 
 func (osFS) List(dir string) ([]Entry, error) {

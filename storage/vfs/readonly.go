@@ -15,18 +15,18 @@ func ReadOnly() FS { return readOnlyFS{} }
 
 type readOnlyFS struct{ osFS }
 
-type readOnlyFile struct{ osFile }
+type readOnlyFile struct{ *osFile }
 
 func refuse(what, name string) error {
 	return fmt.Errorf("%s %s: opened for reading only: %w", what, name, fs.ErrPermission)
 }
 
 func (readOnlyFS) Open(name string) (File, error) {
-	f, err := os.Open(name)
+	f, err := openAs(name, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
-	return readOnlyFile{osFile{f}}, nil
+	return readOnlyFile{f}, nil
 }
 
 func (readOnlyFS) Create(name string) (File, error)    { return nil, refuse("create", name) }
@@ -38,9 +38,9 @@ func (readOnlyFS) SyncDir(dir string) error            { return refuse("sync", d
 func (readOnlyFS) SyncAll(dir string) error            { return refuse("sync", dir) }
 func (readOnlyFS) Lock(name string) (io.Closer, error) { return nil, refuse("lock", name) }
 
-func (f readOnlyFile) WriteAt([]byte, int64) (int, error) { return 0, refuse("write", f.f.Name()) }
-func (f readOnlyFile) Truncate(int64) error               { return refuse("cut", f.f.Name()) }
-func (f readOnlyFile) Sync() error                        { return refuse("sync", f.f.Name()) }
+func (f readOnlyFile) WriteAt([]byte, int64) (int, error) { return 0, refuse("write", f.name) }
+func (f readOnlyFile) Truncate(int64) error               { return refuse("cut", f.name) }
+func (f readOnlyFile) Sync() error                        { return refuse("sync", f.name) }
 
 // Holder says whether somebody holds a file's lock, and who, without taking it.
 func (readOnlyFS) Holder(name string) (pid int, held bool) {

@@ -3,7 +3,6 @@ package vfs
 import (
 	"errors"
 	"io"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -33,15 +32,15 @@ func (x *faultFS) openUncached(name string) (File, error) {
 
 // openUncached reads with O_DIRECT. File systems that cannot are read as usual, and the pages dropped afterwards.
 func (osFS) openUncached(name string) (File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_DIRECT, 0)
+	f, err := openAs(name, unix.O_RDONLY|unix.O_DIRECT)
 	direct := err == nil
 	if errors.Is(err, unix.EINVAL) {
-		f, err = os.Open(name)
+		f, err = openAs(name, unix.O_RDONLY)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &uncachedFile{osFile: osFile{f}, direct: direct}, nil
+	return &uncachedFile{osFile: f, direct: direct}, nil
 }
 
 const (
@@ -51,7 +50,7 @@ const (
 
 // uncachedFile reads through a window that begins and ends at multiples of the alignment.
 type uncachedFile struct {
-	osFile
+	*osFile
 	direct bool
 	buf    []byte
 	at     int64
@@ -82,27 +81,27 @@ func (u *uncachedFile) fill(pos int64) error {
 	}
 	u.at, u.n = pos&^(uncachedAlign-1), 0
 	for {
-		n, err := unix.Pread(int(u.f.Fd()), u.buf, u.at)
+		n, err := unix.Pread(u.fd, u.buf, u.at)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if errors.Is(err, unix.EINVAL) && u.direct { // said too late that it cannot
-			f, err := os.Open(u.f.Name())
+			f, err := openAs(u.name, unix.O_RDONLY)
 			if err != nil {
 				return err
 			}
-			_ = u.f.Close()
-			u.f, u.direct = f, false
+			_ = u.Close()
+			u.osFile, u.direct = f, false
 			continue
 		}
 		if err != nil {
-			return &os.PathError{Op: "read", Path: u.f.Name(), Err: err}
+			return u.failed("read", err)
 		}
 		u.n = n
 		break
 	}
 	if !u.direct {
-		_ = unix.Fadvise(int(u.f.Fd()), u.at, int64(u.n), unix.FADV_DONTNEED) // a hint
+		_ = unix.Fadvise(u.fd, u.at, int64(u.n), unix.FADV_DONTNEED) // a hint
 	}
 	return nil
 }
