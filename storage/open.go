@@ -189,5 +189,6 @@ func look(fsys vfs.FS, dir string) (onDisk, error) {
 			}
 		}
 	}
+	slices.Sort(d.leftovers)
 	return d, nil
 }

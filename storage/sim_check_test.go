@@ -84,7 +84,7 @@ func (w *world) adopt(p *part, b Bounds) {
 	}
 	m.End, m.Done, m.Start = b.End, b.End, b.Start
 	m.Durable = b.Synced
-	p.cleaned = min(p.cleaned, b.End)
+	p.cleaned, p.decided = min(p.cleaned, b.End), min(p.decided, b.End)
 }
 
 // adoptProducers looks which batches the log's producers come from: all up to one of ends, unless a snapshot was lost and

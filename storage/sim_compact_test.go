@@ -15,6 +15,7 @@ func (w *world) clean() {
 	for _, p := range w.parts {
 		if p.l != nil && p.cfg.Compacts {
 			p.cleaned, p.wasCleaned = p.m.End, p.cleaned
+			p.decided = max(p.decided, p.l.Bounds().LastStable)
 		}
 	}
 	w.s.cleanNow(w.now)

@@ -83,7 +83,8 @@ func (w *world) step() {
 
 func (w *world) create(p *part, id protocol.TopicID) {
 	w.sim.note(w.depth, "create %v %v", p.tp, id)
-	p.m, p.maybe, p.wanted, p.tail, p.cleaned = storagetest.NewModel(id, 0), true, true, 0, 0
+	p.m, p.maybe, p.wanted, p.tail = storagetest.NewModel(id, 0), true, true, 0
+	p.cleaned, p.decided = 0, 0
 	l, err := w.s.Create(p.tp, id, p.cfg)
 	w.must(err)
 	p.l, p.maybe = l, false
@@ -231,7 +232,7 @@ func (w *world) truncate(p *part) {
 	if w.rng.IntN(2) == 0 {
 		to = max(to, p.m.End-protocol.Offset(w.rng.IntN(8)))
 	}
-	to = max(to, p.cleaned) // what is compacted is committed, and nobody cuts that
+	to = max(to, p.cleaned, p.decided) // what is compacted is committed, and nobody cuts that, nor the markers that decided
 	end := p.m.EndAt(to)
 	if end < p.m.Start {
 		w.fully(p, p.m.Start, func() error { return p.l.Truncate(to) })
@@ -270,7 +271,7 @@ func (w *world) fully(p *part, start protocol.Offset, do func() error) {
 func (p *part) beginAt(start protocol.Offset) {
 	m := storagetest.NewModel(p.m.ID, start)
 	m.Epoch = p.m.Epoch + 1
-	p.m, p.anew, p.cut, p.tail, p.cleaned = m, false, false, 0, 0
+	p.m, p.anew, p.cut, p.tail, p.cleaned, p.decided = m, false, false, 0, 0, 0
 }
 
 func (w *world) journals(do func(j *journal.Journal)) {

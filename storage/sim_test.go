@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // The simulation. One seed is one history: a store over a few logs and folders in memory, driven by one goroutine with a
@@ -19,10 +20,12 @@ import (
 //
 // MOLDAU_SIM_SEEDS=n runs n seeds, MOLDAU_SIM_SEED=s runs one and prints its history.
 
-// simSeeds is how many seeds a plain run has; simTwice is that one in so many runs twice and must do the same.
+// simSeeds is how many seeds a plain run has, as long as simTime allows: a busy machine has fewer. simTwice is that one in
+// so many runs twice and must do the same.
 const (
-	simSeeds      = 400
+	simSeeds      = 2000
 	simSeedsShort = 60
+	simTime       = 75 * time.Second
 	simTwice      = 50
 )
 
@@ -30,6 +33,7 @@ const (
 type simulation struct {
 	seed       uint64
 	record     bool // the history is wanted
+	whole      bool // also of crashes that went well
 	operations bool // with every operation on the disk
 	history    []string
 	hash       uint64 // of everything that was done, in order
@@ -112,16 +116,18 @@ func TestSimulation(t *testing.T) {
 	if testing.Short() {
 		seeds = simSeedsShort
 	}
-	seeds, _ = envNumber(t, "MOLDAU_SIM_SEEDS", seeds)
-	var next, disks, deepest atomic.Int64
+	seeds, wanted := envNumber(t, "MOLDAU_SIM_SEEDS", seeds)
+	began := time.Now()
+	var next, ran, disks, deepest atomic.Int64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for !t.Failed() {
 				seed := uint64(next.Add(1) - 1)
-				if seed >= seeds {
+				if seed >= seeds || !wanted && seed >= simSeedsShort && time.Since(began) > simTime {
 					return
 				}
+				ran.Add(1)
 				s := simulate(seed, false, false)
 				disks.Add(int64(s.disks))
 				deepest.Store(max(deepest.Load(), int64(s.deepest)))
@@ -130,7 +136,7 @@ func TestSimulation(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d seeds, %d crashed disks, up to %d crashes in a row", seeds, disks.Load(), deepest.Load())
+	t.Logf("%d seeds, %d crashed disks, up to %d crashes in a row", ran.Load(), disks.Load(), deepest.Load())
 	if seeds >= simSeedsShort && deepest.Load() < depthMax && !t.Failed() {
 		t.Errorf("at most %d crashes in a row were reached, want %d", deepest.Load(), depthMax)
 	}
@@ -146,7 +152,26 @@ func report(t *testing.T, s *simulation) {
 	}
 	if s.seed%simTwice == 0 {
 		if again := simulate(s.seed, false, false); again.hash != s.hash {
-			t.Errorf("seed %d: the second run was another one", s.seed)
+			t.Errorf("seed %d: the second run was another one\n%s", s.seed, firstDifference(s.seed))
 		}
 	}
+}
+
+// firstDifference runs a seed until two runs differ, and says where.
+func firstDifference(seed uint64) string {
+	run := func() []string {
+		s := &simulation{seed: seed, record: true, operations: true, whole: true}
+		s.guard(func() { newWorld(s).run() })
+		return s.history
+	}
+	one := run()
+	for range 20 {
+		two := run()
+		for i := range min(len(one), len(two)) {
+			if one[i] != two[i] {
+				return strings.Join(one[max(0, i-20):i], "\n") + "\nthen " + one[i] + "\nor " + two[i]
+			}
+		}
+	}
+	return "further runs were the same"
 }
