@@ -84,7 +84,13 @@ func (s *Store) endJournals() error {
 		if d.found.Empty() && len(d.replayed) == 0 {
 			continue
 		}
-		if err := s.endJournal(d); err != nil {
+		err := s.endJournal(d)
+		if err != nil && DiskFailed(err) && len(s.dirs) > 1 {
+			// Its logs are offline until the next start, which finds the journal as it was left.
+			s.takeOffline(d, &DirError{Dir: d.path, Op: "end the journal in", Err: err})
+			continue
+		}
+		if err != nil {
 			return &UnusableError{Path: d.journal.Dir(), What: "cannot be brought to its end", Err: err,
 				Do: "Check disk and rights; nothing of it is lost."}
 		}
