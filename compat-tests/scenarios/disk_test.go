@@ -120,18 +120,12 @@ func TestADiskFails(t *testing.T) {
 	d.repair()
 	b.Run(t)
 	cl = manualClient(t, b.Addr) // one that does not have to find out that the leaders are back
-	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for p, dir := range dirs {
 		want := int64(1)
 		if dir != other {
 			want = 2
 		}
-		if end, _ := ends.Lookup(topic, p); end.Offset != want {
-			t.Errorf("after the repair partition %d in %s ends at %d (%v), want %d", p, dir, end.Offset, end.Err, want)
-		}
+		awaitEnd(t, ctx, kadm.NewClient(cl), topic, p, want)
 		if err := produce(p); err != nil {
 			t.Errorf("after the repair partition %d in %s: %v", p, dir, err)
 		}
@@ -148,6 +142,26 @@ func manualClient(t *testing.T, addr string) *kgo.Client {
 	}
 	t.Cleanup(cl.Close)
 	return cl
+}
+
+// awaitEnd waits until a partition ends at want: what was read again after a crash is shown once it is durable again.
+func awaitEnd(t *testing.T, ctx context.Context, adm *kadm.Client, topic string, p int32, want int64) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+		ends, err := adm.ListEndOffsets(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, _ := ends.Lookup(topic, p)
+		if end.Offset == want {
+			return
+		}
+		if end.Offset > want || time.Now().After(deadline) {
+			t.Fatalf("after the repair partition %d ends at %d (%v), want %d", p, end.Offset, end.Err, want)
+		}
+	}
 }
 
 // foldersOf is where each partition of a topic lies; both folders must have some.
