@@ -45,7 +45,7 @@ func (s *Store) load() error {
 	p := &progress{logger: s.logger, logs: len(todo), bytes: s.measure(todo)}
 	var wg sync.WaitGroup
 	next := make(chan found)
-	for range min(s.o.RecoveryThreads, len(todo)) {
+	for range min(s.openers(), len(todo)) {
 		wg.Go(func() {
 			for f := range next {
 				s.openFound(f, &p.read)
@@ -69,6 +69,21 @@ func (s *Store) load() error {
 			"ms", s.o.Now().Sub(began).Milliseconds())
 	}
 	return nil
+}
+
+// cleanOpeners is how many logs are opened at a time after an orderly end: that reads little, and with cold caches waits for
+// the disk all the time, which answers many at once.
+const cleanOpeners = 32
+
+// openers is how many logs are opened at a time. Who asks for one wants them in order.
+func (s *Store) openers() int {
+	n := s.o.RecoveryThreads
+	for _, d := range s.online() {
+		if n == 1 || !d.clean {
+			return n
+		}
+	}
+	return max(n, cleanOpeners)
 }
 
 // keepLowered makes lowered recovery points durable, before anything is appended. One file costs less than to sync the

@@ -31,8 +31,8 @@ type Options struct {
 	// OpenFiles is how many files of logs are kept open at most. Default 4096, or a quarter of what the process may
 	// open.
 	OpenFiles int
-	// RecoveryThreads is how many logs are opened at a time. Default: the number of processors
-	// (num.recovery.threads.per.data.dir).
+	// RecoveryThreads is how many logs are opened at a time after a crash; after an orderly end there are more, unless it is
+	// 1. Default: the number of processors (num.recovery.threads.per.data.dir).
 	RecoveryThreads int
 	// CheckpointInterval is how often recovery points and starts are written. Default 60 s
 	// (log.flush.offset.checkpoint.interval.ms, log.flush.start.offset.checkpoint.interval.ms).
