@@ -33,6 +33,7 @@ type Log struct {
 	cleaned    atomic.Int64 // everything before it was compacted
 	epochs     atomic.Pointer[epoch.History]
 	epochsSure atomic.Bool                  // epochs have been compared with the batches
+	doubts     atomic.Uint32                // reads that met something wrong which could be mended, or was not there any more
 	failure    atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
 
 	watch watch // cleaner.mu's
