@@ -263,13 +263,14 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 }
 
 // dropCleanMark removes the mark of an orderly end, durably: a crash from now on must not find it. Nothing that a log needs
-// is changed before; and it stays where the folders are refused, so that the next start has nothing to read again.
+// is changed before; and it stays where the folders are refused, so that the next start has nothing to read again. The folder
+// is synced also where there is none: a process may have been killed before it came to that, and then a crash would bring
+// back the mark, or a deleted partition in place of a new one of the same name.
 func (d *dataDir) dropCleanMark(fsys vfs.FS) error {
-	if !d.clean {
-		return nil
-	}
-	if err := fsys.Remove(path.Join(d.path, cleanFile)); err != nil {
-		return err
+	if d.clean {
+		if err := fsys.Remove(path.Join(d.path, cleanFile)); err != nil {
+			return err
+		}
 	}
 	return fsys.SyncDir(d.path)
 }
