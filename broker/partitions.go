@@ -247,9 +247,22 @@ func (ps *partitions) open(tp protocol.TopicPartition, id protocol.TopicID, rule
 			return nil
 		}
 	}
+	if err := ps.settle(log); err != nil {
+		ps.b.log.Error("cannot make a partition durable; it is offline", "topic", tp.Topic, "partition", tp.Partition, "err", err)
+		return nil
+	}
 	p := newPartition(ps.b, tp, id, log)
 	p.rules.Store(rules)
 	return p
+}
+
+// settle makes durable what a crash has left of a log that acknowledges what is on disk, before anybody asks: its high
+// watermark would otherwise come back below what was acknowledged, and rise again when the store gets round to it.
+func (ps *partitions) settle(log *storage.Log) error {
+	if !log.AcksDurable() || log.Durable() >= log.Bounds().End {
+		return nil
+	}
+	return log.Flush()
 }
 
 // reconfigure brings changed configurations to the logs they concern.

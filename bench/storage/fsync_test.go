@@ -114,6 +114,45 @@ func bareFsync(t *testing.T, partitions, size int) float64 {
 	})
 }
 
+// waiting is who waits for records of a log to be durable: each producer has a channel of its own, so that only those are
+// woken whose records are, as a broker wakes requests.
+type waiting struct {
+	l    *storage.Log
+	mu   sync.Mutex
+	list []waiter
+}
+
+type waiter struct {
+	last protocol.Offset
+	woke chan struct{}
+}
+
+func (w *waiting) durable() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	upTo, kept := w.l.Durable(), w.list[:0]
+	for _, x := range w.list {
+		if x.last < upTo || w.l.Failure() != nil {
+			x.woke <- struct{}{}
+		} else {
+			kept = append(kept, x)
+		}
+	}
+	w.list = kept
+}
+
+func (w *waiting) await(x waiter) error {
+	w.mu.Lock()
+	if x.last < w.l.Durable() {
+		w.mu.Unlock()
+		return nil
+	}
+	w.list = append(w.list, x)
+	w.mu.Unlock()
+	<-x.woke
+	return w.l.Failure()
+}
+
 // logFsync appends to logs; fsync waits until the batch is durable, as a broker does: woken by OnDurable.
 func logFsync(t *testing.T, partitions, size int, fsync bool) (perSecond, batchesASync float64) {
 	s, err := storage.OpenStore(vfs.OS(), []string{tempDir(t)}, storage.Options{
@@ -124,29 +163,19 @@ func logFsync(t *testing.T, partitions, size int, fsync bool) (perSecond, batche
 	}
 	cfg := storage.DefaultConfig()
 	cfg.Fsync = fsync
-	type partition struct {
-		mu   sync.Mutex
-		cond *sync.Cond
-		l    *storage.Log
-	}
-	ps := make([]*partition, partitions)
+	ps := make([]*waiting, partitions)
 	for i := range ps {
 		l, err := s.Create(protocol.TopicPartition{Topic: "t", Partition: int32(i)}, protocol.TopicID{1}, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &partition{l: l}
-		p.cond = sync.NewCond(&p.mu)
-		l.OnDurable(func() {
-			p.mu.Lock()
-			p.cond.Broadcast()
-			p.mu.Unlock()
-		})
-		ps[i] = p
+		ps[i] = &waiting{l: l}
+		l.OnDurable(ps[i].durable)
 	}
 	data := make([]batch.Batch, fsyncProducers)
+	woke := make([]chan struct{}, fsyncProducers)
 	for i := range data {
-		data[i] = sized(size, -1)
+		data[i], woke[i] = sized(size, -1), make(chan struct{}, 1)
 	}
 	perSecond = produceAll(t, func(i int) error {
 		p := ps[i%partitions]
@@ -154,15 +183,7 @@ func logFsync(t *testing.T, partitions, size int, fsync bool) (perSecond, batche
 		if err != nil || !fsync {
 			return err
 		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for p.l.Durable() <= a.Last {
-			if err := p.l.Failure(); err != nil {
-				return err
-			}
-			p.cond.Wait()
-		}
-		return nil
+		return p.await(waiter{a.Last, woke[i]})
 	})
 	c, _ := s.JournalCounts()
 	if err := s.Close(); err != nil {
