@@ -303,3 +303,21 @@ func TestCommittedOffsetsWaitForTheDisk(t *testing.T) {
 		t.Errorf("%+v", resp)
 	}
 }
+
+// TestI14_WhatWasAcknowledgedIsThereAtOnceAfterAKill: a process is killed whose log was durable further than its checkpoints
+// say. The next one must show all that was acknowledged from its first answer on, and not only when a flush has come by.
+func TestI14_WhatWasAcknowledgedIsThereAtOnceAfterAKill(t *testing.T) {
+	mem := vfs.NewMem()
+	b := brokertest.Start(t, brokertest.Options{FS: mem, Settings: map[string]string{"moldau.durability": "fsync"}, Quiet: true})
+	w := &world{T: t, b: b, c: b.Dial()}
+	w.id = createTopic(w.c, "t", 1)
+	w.putAt(0, records(2, 100)) // the first append has the log's own file synced: the journal has nothing to bring back
+	left := mem.KillClone()
+	b.Stop()
+
+	again := brokertest.Start(t, brokertest.Options{FS: left, Settings: map[string]string{"moldau.durability": "fsync"}, Quiet: true})
+	w = &world{T: t, b: again, c: again.Dial(), id: w.id}
+	if end := w.end(); end != 2 {
+		t.Errorf("the first answer after a kill says that the log ends at %d, 2 records were acknowledged", end)
+	}
+}
