@@ -32,6 +32,7 @@ type recovery struct {
 	durable   protocol.Offset  // the new recovery point
 	part      *segment.Segment // the first of the others, of which only what lies behind the recovery point is read; or nil
 	read      protocol.Offset  // while segments are read again: the offset behind the last batch
+	snapped   bool             // producers' snapshots were written
 }
 
 func (r *recovery) run() error {
@@ -267,6 +268,11 @@ func (r *recovery) readAgain() error {
 			r.done.Reason = fmt.Errorf("a segment begins at offset %d where the log had come to %d", base, r.next)
 			return r.removeFrom(i)
 		}
+		if i > 0 && base >= r.o.recovery {
+			if err := r.snapshot(base); err != nil {
+				return err
+			}
+		}
 		size, interval := r.disk.sizes[base].Log, r.o.cfg.IndexInterval
 		how := segment.Recovery{
 			Each: r.apply,
@@ -311,6 +317,24 @@ func (r *recovery) readAgain() error {
 		return &DamagedError{Flushed: r.o.recovery, Good: r.next, Err: errors.New("the log ends there")}
 	}
 	return nil
+}
+
+// snapshot writes the producers' snapshot of a segment's begin anew: a crash may have torn it. Compaction and truncation
+// count on it, since a producer that is known from a later batch may have none of its batches left below.
+func (r *recovery) snapshot(base protocol.Offset) error {
+	l := r.l
+	if l.w.snapshot == base || l.w.producers.Len() == 0 && l.w.snapshot < 0 {
+		return nil
+	}
+	err := l.writeSnapshot(base)
+	if segment.NoSpace(err) { // it is made up for by those before it, as far as they go
+		return nil
+	}
+	r.snapped = true
+	if !slices.Contains(r.disk.snapshots, base) {
+		r.disk.snapshots = append(r.disk.snapshots, base)
+	}
+	return err
 }
 
 // apply brings one batch that was read again into the epochs and the producers' state.
@@ -380,7 +404,7 @@ func (r *recovery) finish() error {
 	// and yet the state must be written when the log is closed.
 	stale := l.w.producers.Len() > 0 && l.w.snapshot != r.next
 	// Of a segment that was resumed the indexes were cut, and that is not synced either.
-	l.w.touched = l.w.epochsDirty || again || stale || r.part != nil
+	l.w.touched = l.w.epochsDirty || again || stale || r.snapped || r.part != nil
 	l.behind.appended(r.o.now, r.done.Bytes)
 	l.w.unsettled = !r.o.clean && r.done.Cut == 0
 	l.publishUnstable()

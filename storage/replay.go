@@ -67,6 +67,9 @@ func (r *recovery) append(b batch.Batch) error {
 		if err := s.Finish(); err != nil {
 			return err
 		}
+		if err := r.snapshot(b.BaseOffset()); err != nil {
+			return err
+		}
 		next, err := segment.Create(r.o.files, r.o.dir, b.BaseOffset())
 		if err != nil {
 			return err

@@ -79,45 +79,71 @@ func (w *world) adopt(p *part, b Bounds) {
 		}
 		ends = append(ends, 0)
 	}
-	if !w.adoptProducers(p, m.Floors, ends) {
+	missing, ok := w.adoptProducers(p, m.Floors, ends)
+	if !ok {
 		w.fail("%v knows the producers %+v after a crash, want %+v", p.tp, p.l.Producers(), w.replayed(p, 0, b.End).Active())
+	}
+	if len(missing) > 0 { // their last batches are gone, and for the sake of these the earlier ones were not kept
+		m.Forgets = append(m.Forgets, storagetest.Forget{At: m.End, IDs: missing})
 	}
 	m.End, m.Done, m.Start = b.End, b.End, b.Start
 	m.Durable = b.Synced
 	p.cleaned, p.decided = min(p.cleaned, b.End), min(p.decided, b.End)
 }
 
-// adoptProducers looks which batches the log's producers come from: all up to one of ends, unless a snapshot was lost and
-// with it what was written before a floor, or the news that a producer had been forgotten.
-func (w *world) adoptProducers(p *part, floors, ends []protocol.Offset) bool {
-	p.m.Forgets = slices.Clone(p.m.Forgets)
-	for undone := range 1 << min(len(p.m.Forgets), 6) {
-		for i := range p.m.Forgets {
-			p.m.Forgets[i].Undone = undone>>i&1 == 1
+// adoptProducers looks which batches the log's producers come from: all up to one of ends, unless a snapshot was lost
+// and with it what was written before a floor, or the news that a producer had been forgotten. Of a compacted log
+// several may fit: those are taken that leave the fewest producers missing.
+func (w *world) adoptProducers(p *part, floors, ends []protocol.Offset) (missing []int64, ok bool) {
+	m := p.m
+	m.Forgets = slices.Clone(m.Forgets)
+	undo := func(mask int) {
+		for i := range m.Forgets {
+			m.Forgets[i].Undone = mask>>i&1 == 1
 		}
+	}
+	var best struct {
+		undone     int
+		floor, end protocol.Offset
+		missing    []int64
+	}
+	found := false
+search:
+	for undone := range 1 << min(len(m.Forgets), 6) {
+		undo(undone)
 		for _, end := range ends {
 			for _, floor := range floors {
-				if w.knows(p, floor, end) {
-					p.m.Cut(end)
-					p.m.Floor = floor
-					return true
+				missing, ok := w.knows(p, floor, end)
+				if !ok || found && len(missing) >= len(best.missing) {
+					continue
+				}
+				best.undone, best.floor, best.end, best.missing = undone, floor, end, missing
+				if found = true; len(missing) == 0 {
+					break search
 				}
 			}
 		}
 	}
-	return false
+	if !found {
+		return nil, false
+	}
+	undo(best.undone)
+	m.Cut(best.end)
+	m.Floor = best.floor
+	return best.missing, true
 }
 
 func (w *world) replayed(p *part, from, end protocol.Offset) *producers.State {
 	return p.m.Replay(from, end, w.now)
 }
 
-// knows says whether a log's producers are those that the batches from..end make.
-func (w *world) knows(p *part, from, end protocol.Offset) bool {
+// knows says whether a log's producers are those that the batches from..end make, and of a compacted log which of them
+// are missing.
+func (w *world) knows(p *part, from, end protocol.Offset) (missing []int64, ok bool) {
 	if p.cleaned > 0 {
 		return w.knowsCompacted(p, from, end)
 	}
-	return bytes.Equal(untimed(p.l.w.producers), untimed(w.replayed(p, from, end)))
+	return nil, bytes.Equal(untimed(p.l.w.producers), untimed(w.replayed(p, from, end)))
 }
 
 // untimed is a snapshot without the times at which producers were used last, which a replay does not know.
@@ -145,7 +171,7 @@ func (w *world) check(p *part) {
 	if b.Start != m.Start || b.End != m.End || b.Synced > b.End {
 		w.fail("%v has the bounds %+v, want %d..%d", p.tp, b, m.Start, m.End)
 	}
-	if !w.knows(p, m.Floor, m.End) {
+	if missing, ok := w.knows(p, m.Floor, m.End); !ok || len(missing) > 0 {
 		w.fail("%v knows the producers %+v, want %+v", p.tp, p.l.Producers(), w.replayed(p, m.Floor, m.End).Active())
 	}
 	if p.cleaned > 0 {

@@ -127,14 +127,21 @@ func (w *world) replaceable(p *part, in storagetest.Batch, r storagetest.Record)
 	return false
 }
 
-// knowsCompacted is knows for a log of which batches are gone: it has the same producers, and each is where it was,
-// though less may be known of how it came there. One that is missing is not let pass: a log that begins again behind its
-// end knows nobody, and that would fit whatever was written.
-func (w *world) knowsCompacted(p *part, from, end protocol.Offset) bool {
-	return slices.EqualFunc(p.l.Producers(), w.replayed(p, from, end).Active(), func(got, want producers.Active) bool {
-		return got.ID == want.ID && got.Epoch == want.Epoch && got.LastSequence == want.LastSequence &&
-			got.TxnFirst == want.TxnFirst
-	})
+// knowsCompacted is knows for a log of which batches are gone: each producer is where it was, though less may be known
+// of how it came there.
+func (w *world) knowsCompacted(p *part, from, end protocol.Offset) (missing []int64, ok bool) {
+	got := p.l.Producers()
+	for _, a := range w.replayed(p, from, end).Active() {
+		same := func(g producers.Active) bool {
+			return a.ID == g.ID && a.Epoch == g.Epoch && a.LastSequence == g.LastSequence && a.TxnFirst == g.TxnFirst
+		}
+		if i := slices.IndexFunc(got, same); i >= 0 {
+			got = slices.Delete(got, i, i+1)
+		} else {
+			missing = append(missing, a.ID)
+		}
+	}
+	return missing, len(got) == 0
 }
 
 // checkCompacted is check for a log that may have been compacted.

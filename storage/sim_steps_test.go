@@ -246,7 +246,8 @@ func (w *world) truncate(p *part) {
 	p.m.Epoch++
 	p.tail = 0
 	p.m.Floors = append(slices.Clip(p.m.Floors), (*p.l.segments.Load())[0].Base())
-	if !w.adoptProducers(p, p.m.Floors, []protocol.Offset{end}) {
+	missing, ok := w.adoptProducers(p, p.m.Floors, []protocol.Offset{end})
+	if !ok || len(missing) > 0 {
 		w.fail("%v knows the producers %+v after a truncation to %d, want %+v", p.tp, p.l.Producers(), to,
 			w.replayed(p, p.m.Floor, end).Active())
 	}
