@@ -234,18 +234,17 @@ func (l *Log) publishUnstable() {
 }
 
 // countUnflushed says whether flush.messages asks for a flush before the append is answered. What flush.ms asks for
-// happens in the background, and so does a flush where there is much behind the recovery point.
+// happens in the background.
 func (l *Log) countUnflushed(now time.Time, cfg *Config, a Appended, size int64) bool {
 	l.w.unsnapped += size
-	much := l.behind.appended(now, size)
+	l.behind.appended(now, size)
 	l.w.unflushed += int64(a.Last - a.Base + 1)
 	due := l.w.unflushed >= cfg.FlushMessages
 	if due || now.Sub(l.w.flushedAt) >= cfg.FlushInterval {
 		l.w.unflushed, l.w.flushedAt = 0, now
-		much = true
-	}
-	if much && !due {
-		l.keeper.flushSoon(l, a.Last+1)
+		if !due {
+			l.keeper.flushSoon(l, a.Last+1)
+		}
 	}
 	return due
 }

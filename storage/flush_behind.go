@@ -15,8 +15,10 @@ import (
 // After a crash a log is read from its recovery point on. So that this never is more than a few seconds' work, the end of a
 // log is flushed in the background when there is much behind the recovery point, whatever flush.messages and flush.ms say.
 const (
-	// behindBytes is how much may be appended until a flush is asked for.
+	// behindBytes is how much is flushed as soon as the first of it is older than behindPause: a log that is written as fast as
+	// the disk goes is flushed every few seconds, and not all the time, which would slow its appends down.
 	behindBytes = 64 << 20
+	behindPause = 3 * time.Second
 	// behindAge is after what time less is flushed, too, if it is at least behindLeast: to read that costs more than the
 	// flush does.
 	behindAge   = time.Minute
@@ -40,25 +42,23 @@ type behind struct {
 	snapshots []protocol.Offset
 }
 
-// appended counts, and says whether a flush is to be asked for now.
-func (b *behind) appended(now time.Time, bytes int64) bool {
-	n := b.bytes.Add(bytes)
-	if n == bytes {
+func (b *behind) appended(now time.Time, bytes int64) {
+	if b.bytes.Add(bytes) == bytes {
 		b.since.Store(now.UnixNano())
 	}
-	return n >= behindBytes && n-bytes < behindBytes
 }
 
-// old says whether there is something that is to be flushed by age.
-func (b *behind) old(now time.Time) bool {
-	return b.bytes.Load() >= behindLeast && now.UnixNano()-b.since.Load() >= int64(behindAge)
+// due says whether there is enough to be flushed for its age.
+func (b *behind) due(now time.Time) bool {
+	bytes, age := b.bytes.Load(), time.Duration(now.UnixNano()-b.since.Load())
+	return bytes >= behindBytes && age >= behindPause || bytes >= behindLeast && age >= behindAge
 }
 
-// flushByAge asks for flushes of logs that have had something to flush for long: those with the most first.
+// flushByAge asks for flushes of logs that have had much, or something for long, to flush: those with the most first.
 func (s *Store) flushByAge(now time.Time) {
 	var due []*Log
 	for _, l := range s.logs() {
-		if l.behind.old(now) {
+		if l.behind.due(now) {
 			due = append(due, l)
 		}
 	}

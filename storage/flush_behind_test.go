@@ -135,6 +135,10 @@ func TestMuchBehindTheRecoveryPointIsFlushed(t *testing.T) {
 		t.Fatalf("flushed up to %d too early", at)
 	}
 	grow(behindBytes/2 + 100)
+	if at := round(); at != 0 {
+		t.Fatalf("flushed up to %d though the last flush was a moment ago", at)
+	}
+	now = now.Add(behindPause)
 	end := l.Bounds().End
 	if at := round(); at != end {
 		t.Fatalf("flushed up to %d of %d", at, end)
