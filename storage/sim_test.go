@@ -25,7 +25,6 @@ import (
 //	the names of those that stay are kept before segments are removed (removeBelow)            194
 //	a truncation cuts the offset index (segment.Cut)                                           432
 //	a truncation lowers the recovery point on disk (lowerRecoveryPoint)                          5
-//	a flush syncs the producers' snapshots                                                     450
 //	the removal of the mark of an orderly end is synced (dropCleanMark)                         11
 //	a file that is replaced gets its folder synced (vfs.WriteFile)                               7
 //	a deleted partition's new name is synced (Store.Delete)                                     12
