@@ -18,7 +18,8 @@ import (
 // middle of a step, of a start or of a stop, the disk is cloned as a power cut or a kill might leave it; the clone is
 // opened, held against the model, driven on, and crashed again, up to four times. See world for what is checked.
 //
-// That it finds what it is for was tried by leaving out one thing at a time; the seed that noticed it:
+// That it finds what it is for was tried by leaving out one thing at a time. These are the seeds that failed then; histories
+// have changed since, so that it may be other ones now:
 //
 //	the names of the first segment's files are synced before a second one is made (roll)        14
 //	the start is kept before segments are removed (removeBelow)                                406
