@@ -315,9 +315,27 @@ func TestI14_WhatWasAcknowledgedIsThereAtOnceAfterAKill(t *testing.T) {
 	left := mem.KillClone()
 	b.Stop()
 
-	again := brokertest.Start(t, brokertest.Options{FS: left, Settings: map[string]string{"moldau.durability": "fsync"}, Quiet: true})
+	var disk sync.RWMutex
+	disk.Lock() // no flush comes by
+	slow := vfs.WithFaults(left, func(op vfs.Op) error {
+		if op.Kind == "Sync" && strings.Contains(op.Name, "t-0/") {
+			disk.RLock()
+			defer disk.RUnlock()
+		}
+		return nil
+	})
+	again := brokertest.Start(t, brokertest.Options{FS: slow, Settings: map[string]string{"moldau.durability": "fsync"}, Quiet: true})
 	w = &world{T: t, b: again, c: again.Dial(), id: w.id}
-	if end := w.end(); end != 2 {
+	ends := make(chan int64, 1)
+	go func() { ends <- w.end() }()
+	select {
+	case end := <-ends:
+		disk.Unlock()
+		t.Fatalf("answered that the log ends at %d before the disk has what was acknowledged", end)
+	case <-time.After(50 * time.Millisecond):
+	}
+	disk.Unlock()
+	if end := <-ends; end != 2 {
 		t.Errorf("the first answer after a kill says that the log ends at %d, 2 records were acknowledged", end)
 	}
 }
