@@ -63,7 +63,7 @@ func appendBytes(b, p []byte) []byte {
 
 // appendKey appends the key of r.
 func appendKey(b []byte, r *group.Record) []byte {
-	if !r.IsCommit() {
+	if r.Kind == group.KindSaved {
 		b = binary.BigEndian.AppendUint16(b, keyGroup)
 		return appendString(b, r.Group)
 	}
@@ -75,11 +75,11 @@ func appendKey(b []byte, r *group.Record) []byte {
 
 // appendValue appends the value of r. hasValue is false for a tombstone.
 func appendValue(b []byte, r *group.Record) (out []byte, hasValue bool) {
-	switch {
-	case r.Commit != nil:
-		return appendCommit(b, r.Commit), true
-	case r.Saved != nil:
-		return appendSaved(b, r.Saved), true
+	switch v := r.Value.(type) {
+	case *group.Commit:
+		return appendCommit(b, v), true
+	case *group.Saved:
+		return appendSaved(b, v), true
 	}
 	return b, false
 }
@@ -160,17 +160,18 @@ func (d *decoder) decode(key, value []byte) (group.Record, error) {
 		}
 		if value != nil {
 			c, err := d.commit(value)
-			r.Commit = c
+			r.Value = c
 			return r, err
 		}
 	case kind == keyGroup:
+		r.Kind = group.KindSaved
 		r.Group = d.name(in.bytes(int(in.int16())))
 		if in.bad {
 			return r, errors.New("damaged key of a group")
 		}
 		if value != nil {
 			s, err := d.saved(value)
-			r.Saved = s
+			r.Value = s
 			return r, err
 		}
 	default:

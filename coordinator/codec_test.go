@@ -19,17 +19,17 @@ func str(s string) *string { return &s }
 
 func sampleRecords() []group.Record {
 	return []group.Record{
-		{Group: "g", Topic: "t", Partition: 7, Commit: &group.Commit{
+		{Group: "g", Topic: "t", Partition: 7, Value: &group.Commit{
 			Offset: 42, LeaderEpoch: 3, Metadata: "hello", Timestamp: 1700000000000, Expires: -1, TopicID: protocol.TopicID{1, 2},
 		}},
-		{Group: "", Topic: "t", Partition: 0, Commit: &group.Commit{Offset: -5, LeaderEpoch: -1, Timestamp: 1, Expires: -1}},
-		{Group: "old", Topic: "t", Partition: 1, Commit: &group.Commit{
+		{Group: "", Topic: "t", Partition: 0, Value: &group.Commit{Offset: -5, LeaderEpoch: -1, Timestamp: 1, Expires: -1}},
+		{Group: "old", Topic: "t", Partition: 1, Value: &group.Commit{
 			Offset: 5, LeaderEpoch: -1, Metadata: "m", Timestamp: 10, Expires: 20,
 		}},
 		{Group: "g", Topic: "t", Partition: 7},
-		{Group: "g"},
-		{Group: "g", Saved: &group.Saved{Generation: 0, Since: 5}},
-		{Group: "g", Saved: &group.Saved{
+		{Kind: group.KindSaved, Group: "g"},
+		{Kind: group.KindSaved, Group: "g", Value: &group.Saved{Generation: 0, Since: 5}},
+		{Kind: group.KindSaved, Group: "g", Value: &group.Saved{
 			Type: "consumer", Generation: 9, Protocol: str("range"), Leader: str("m1"), Since: 1234,
 			Members: []group.SavedMember{
 				{Member: "m1", ClientID: "c", ClientHost: "/1.2.3.4", Instance: str("i"), Rebalance: 60000, Session: 10000,
@@ -57,7 +57,7 @@ func TestCodecKeepsRecords(t *testing.T) {
 			t.Fatalf("%+v: %v", r, err)
 		}
 		if !reflect.DeepEqual(got, r) {
-			t.Errorf("got  %+v %+v %+v\nwant %+v %+v %+v", got, got.Commit, got.Saved, r, r.Commit, r.Saved)
+			t.Errorf("got  %+v %+v\nwant %+v %+v", got, got.Value, r, r.Value)
 		}
 	}
 }
@@ -93,14 +93,14 @@ func TestC90_CodecAgreesWithKmsg(t *testing.T) {
 	for v := int16(0); v <= 4; v++ { // values of all ages are read
 		cv := kmsg.OffsetCommitValue{Version: v, Offset: 8, LeaderEpoch: 2, Metadata: "m", CommitTimestamp: 5, ExpireTimestamp: 6}
 		got, err := newDecoder().decode(appendKey(nil, &r[0]), cv.AppendTo(nil))
-		if err != nil || got.Commit.Offset != 8 || got.Commit.Metadata != "m" || got.Commit.Timestamp != 5 {
-			t.Errorf("commit value %d: %+v, %v", v, got.Commit, err)
+		if err != nil || got.Value.(*group.Commit).Offset != 8 || got.Value.(*group.Commit).Metadata != "m" || got.Value.(*group.Commit).Timestamp != 5 {
+			t.Errorf("commit value %d: %+v, %v", v, got.Value, err)
 		}
 		gv.Version = v
 		got, err = newDecoder().decode(key, gv.AppendTo(nil))
-		if err != nil || got.Saved.Generation != 9 || len(got.Saved.Members) != 2 ||
-			!bytes.Equal(got.Saved.Members[0].Metadata, []byte{1, 2, 3}) {
-			t.Errorf("group value %d: %+v, %v", v, got.Saved, err)
+		if err != nil || got.Value.(*group.Saved).Generation != 9 || len(got.Value.(*group.Saved).Members) != 2 ||
+			!bytes.Equal(got.Value.(*group.Saved).Members[0].Metadata, []byte{1, 2, 3}) {
+			t.Errorf("group value %d: %+v, %v", v, got.Value, err)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func encodeBatch(o batch.BuilderOptions, records ...group.Record) batch.Batch {
 }
 
 func record(id string, offset protocol.Offset) group.Record {
-	return group.Record{Group: id, Topic: "t", Commit: &group.Commit{Offset: offset, LeaderEpoch: -1, Expires: -1}}
+	return group.Record{Group: id, Topic: "t", Value: &group.Commit{Offset: offset, LeaderEpoch: -1, Expires: -1}}
 }
 
 func marker(producer *batch.Producer, kind int16) batch.Batch {

@@ -28,7 +28,7 @@ func BenchmarkLoad(b *testing.B) {
 	for i := range commits {
 		records = append(records, group.Record{
 			Group: fmt.Sprint("group-", i/50%2000), Topic: "topic", Partition: int32(i % 50),
-			Commit: &group.Commit{Offset: protocol.Offset(i), LeaderEpoch: 1, Timestamp: int64(i), Expires: -1},
+			Value: &group.Commit{Offset: protocol.Offset(i), LeaderEpoch: 1, Timestamp: int64(i), Expires: -1},
 		})
 		if len(records) == 100 {
 			write()

@@ -9,45 +9,29 @@ import (
 // Apply is the one way hard state changes: after a live append and on replay alike, with the same records in the same
 // order. It keeps the pointers in r.
 func (m *Machine) Apply(r Record) {
-	switch {
-	case r.IsCommit() && r.Commit != nil:
+	switch r.Kind {
+	case KindCommit:
 		m.applyCommit(r)
-	case r.IsCommit():
-		m.applyOffsetRemoved(r)
-	case r.Saved != nil:
-		m.applySaved(r.Group, r.Saved)
-	default:
+	case KindSaved:
+		if s, ok := r.Value.(*Saved); ok {
+			m.applySaved(r.Group, s)
+			return
+		}
 		m.applyGroupRemoved(r.Group)
 	}
 }
 
 // applyCommit makes the group if need be: a group that only ever stored offsets has no record of its own.
 func (m *Machine) applyCommit(r Record) {
-	g := m.groups[r.Group]
-	if g == nil {
-		g = newGroup(r.Group)
-		m.groups[r.Group] = g
-	}
-	if g.offsets == nil {
-		g.offsets = map[string]map[int32]*Commit{}
-	}
-	of := g.offsets[r.Topic]
-	if of == nil {
-		of = map[int32]*Commit{}
-		g.offsets[r.Topic] = of
-	}
-	of[r.Partition] = r.Commit
-}
-
-func (m *Machine) applyOffsetRemoved(r Record) {
-	g := m.groups[r.Group]
-	if g == nil {
+	c, ok := r.Value.(*Commit)
+	if !ok {
+		m.offsets.remove(r.Group, r.Topic, r.Partition)
 		return
 	}
-	delete(g.offsets[r.Topic], r.Partition)
-	if len(g.offsets[r.Topic]) == 0 {
-		delete(g.offsets, r.Topic)
+	if m.groups[r.Group] == nil {
+		m.groups[r.Group] = newGroup(r.Group)
 	}
+	m.offsets.set(r.Group, r.Topic, r.Partition, c)
 }
 
 // applySaved takes over a saved group. A live group has its members already; the record gives it the assignments and so
@@ -125,7 +109,7 @@ func (m *Machine) applyGroupRemoved(id string) {
 	if g == nil {
 		return
 	}
-	if len(g.offsets) > 0 {
+	if m.offsets.any(id) {
 		// Offsets that are still there have not been removed by anyone; the group lives on as one that only stores them.
 		g.restore(&Saved{Since: -1})
 		return
@@ -149,17 +133,18 @@ func (m *Machine) Rejected(now time.Time, eff Effects, code protocol.Code) Effec
 	}
 	for _, r := range records {
 		g := m.groups[r.Group]
-		if r.IsCommit() || r.Saved == nil || g == nil {
+		saved, ok := r.Value.(*Saved)
+		if !ok || g == nil {
 			continue
 		}
 		switch {
-		case len(r.Saved.Members) == 0 && r.Saved.Generation != g.generation:
+		case len(saved.Members) == 0 && saved.Generation != g.generation:
 			// Nobody is there. If this broker fails now, the generation before comes back to life and times out.
 			m.Apply(r)
 		case g.state == Stable && g.undo != nil:
 			g.undo()
 			g.undo = nil
-		case g.state == CompletingRebalance && r.Saved.Generation == g.generation && len(r.Saved.Members) > 0:
+		case g.state == CompletingRebalance && saved.Generation == g.generation && len(saved.Members) > 0:
 			m.failSyncs(now, g, code)
 			m.prepareRebalance(now, g, "the assignment could not be stored: "+code.Error())
 		}

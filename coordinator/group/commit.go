@@ -31,10 +31,10 @@ func (m *Machine) commitOffsets(now time.Time, t Ticket, r *CommitOffsets) {
 			p.Code = protocol.OffsetMetadataTooLarge
 			continue
 		}
-		m.record(Record{Group: r.Group, Topic: p.Topic, Partition: p.Partition, Commit: &Commit{
+		m.record(commitRecord(r.Group, p.Topic, p.Partition, &Commit{
 			Offset: p.Offset, LeaderEpoch: p.LeaderEpoch, Metadata: p.Metadata, Timestamp: wall, Expires: expires,
 			TopicID: p.TopicID,
-		}})
+		}))
 	}
 	m.reply(t, &CommitResult{Partitions: r.Partitions})
 }

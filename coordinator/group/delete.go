@@ -18,19 +18,20 @@ func (m *Machine) delete(t Ticket, r *Delete) {
 		m.reply(t, r.Refuse(protocol.NonEmptyGroup))
 		return
 	}
-	m.removeOffsets(g, func(string, int32, *Commit) bool { return true })
-	m.record(Record{Group: g.id})
+	m.removeOffsets(g.id, func(string, int32, *Commit) bool { return true })
+	m.record(savedRecord(g.id, nil))
 	m.event(g, "group is deleted", "asked by a client")
 	m.reply(t, &DeleteResult{})
 }
 
 // removeOffsets writes tombstones for the offsets that match, in a fixed order, and says whether none is left.
-func (m *Machine) removeOffsets(g *group, match func(topic string, partition int32, c *Commit) bool) (all bool) {
+func (m *Machine) removeOffsets(id string, match func(topic string, partition int32, c *Commit) bool) (all bool) {
 	all = true
-	for _, topic := range slices.Sorted(maps.Keys(g.offsets)) {
-		for _, p := range slices.Sorted(maps.Keys(g.offsets[topic])) {
-			if match(topic, p, g.offsets[topic][p]) {
-				m.record(Record{Group: g.id, Topic: topic, Partition: p})
+	committed := m.offsets[id]
+	for _, topic := range slices.Sorted(maps.Keys(committed)) {
+		for _, p := range slices.Sorted(maps.Keys(committed[topic])) {
+			if match(topic, p, committed[topic][p]) {
+				m.record(commitRecord(id, topic, p, nil))
 			} else {
 				all = false
 			}
@@ -59,8 +60,8 @@ func (m *Machine) deleteOffsets(t Ticket, r *DeleteOffsets) {
 		case p.Code != protocol.None:
 		case g.subscribedTo(p.Topic):
 			p.Code = protocol.GroupSubscribedToTopic
-		case g.commit(p.Topic, p.Partition) != nil:
-			m.record(Record{Group: g.id, Topic: p.Topic, Partition: p.Partition})
+		case m.offsets[g.id].of(p.Topic, p.Partition) != nil:
+			m.record(commitRecord(g.id, p.Topic, p.Partition, nil))
 		}
 	}
 	m.reply(t, &DeleteOffsetsResult{Partitions: r.Partitions})
@@ -73,8 +74,8 @@ func (m *Machine) forgetTopics(t Ticket, r *ForgetTopics) {
 	for _, topic := range r.Topics {
 		gone[topic.Name] = topic.ID
 	}
-	for _, id := range slices.Sorted(maps.Keys(m.groups)) {
-		m.removeOffsets(m.groups[id], func(topic string, _ int32, c *Commit) bool {
+	for _, id := range slices.Sorted(maps.Keys(m.offsets)) {
+		m.removeOffsets(id, func(topic string, _ int32, c *Commit) bool {
 			tid, ok := gone[topic]
 			return ok && (tid.IsZero() || c.TopicID.IsZero() || tid == c.TopicID)
 		})

@@ -22,7 +22,7 @@ func (m *Machine) expireOffsets(now time.Time) {
 		if !g.mayExpire() {
 			continue
 		}
-		none := m.removeOffsets(g, func(topic string, _ int32, c *Commit) bool {
+		none := m.removeOffsets(id, func(topic string, _ int32, c *Commit) bool {
 			switch {
 			case g.subscribedTo(topic):
 				return false
@@ -34,7 +34,7 @@ func (m *Machine) expireOffsets(now time.Time) {
 			return wall-c.Timestamp >= keep
 		})
 		if none && g.state == Empty && len(g.pending) == 0 {
-			m.record(Record{Group: id})
+			m.record(savedRecord(id, nil))
 			m.event(g, "group is deleted", "it has no members and no offsets")
 		}
 	}

@@ -8,12 +8,10 @@ import (
 // fetchOffsets takes one group of an OffsetFetch. What is not committed has offset -1 and no error, and so has everything
 // of a group that does not exist.
 func (m *Machine) fetchOffsets(t Ticket, r *FetchOffsets) {
-	g := m.groups[r.Group]
+	committed := m.offsets[r.Group]
 	res := &FetchResult{}
 	if r.All {
-		if g != nil {
-			res.Topics = g.allOffsets()
-		}
+		res.Topics = committed.fetched()
 	} else {
 		res.Topics = make([]FetchedTopic, 0, len(r.Topics))
 		for _, topic := range r.Topics {
@@ -21,10 +19,7 @@ func (m *Machine) fetchOffsets(t Ticket, r *FetchOffsets) {
 				Topic: topic.Topic, TopicID: topic.TopicID, Partitions: make([]FetchedPartition, len(topic.Partitions)),
 			}
 			for i, p := range topic.Partitions {
-				var c *Commit
-				if g != nil {
-					c = g.commit(topic.Topic, p)
-				}
+				c := committed.of(topic.Topic, p)
 				if c != nil && !topic.TopicID.IsZero() && !c.TopicID.IsZero() && c.TopicID != topic.TopicID {
 					c = nil // of an earlier topic of that name
 				}
@@ -36,12 +31,13 @@ func (m *Machine) fetchOffsets(t Ticket, r *FetchOffsets) {
 	m.replyStable(t, res)
 }
 
-func (g *group) allOffsets() []FetchedTopic {
+// fetched is all of them, sorted.
+func (o offsets) fetched() []FetchedTopic {
 	var all []FetchedTopic
-	for _, topic := range slices.Sorted(maps.Keys(g.offsets)) {
+	for _, topic := range slices.Sorted(maps.Keys(o)) {
 		out := FetchedTopic{Topic: topic}
-		for _, p := range slices.Sorted(maps.Keys(g.offsets[topic])) {
-			c := g.offsets[topic][p]
+		for _, p := range slices.Sorted(maps.Keys(o[topic])) {
+			c := o[topic][p]
 			out.Partitions = append(out.Partitions, fetched(p, c))
 			out.TopicID = c.TopicID
 		}

@@ -48,8 +48,6 @@ type group struct {
 	undo func() // takes back what was done to a member in the belief that the group's record will be written
 
 	topics map[string]struct{} // subscribed to; nil if not known
-
-	offsets map[string]map[int32]*Commit // hard
 }
 
 // member of a group, or a pending one: then only id, session and alarm count.
@@ -205,8 +203,6 @@ func (g *group) vote() string {
 	}
 	return best
 }
-
-func (g *group) commit(topic string, partition int32) *Commit { return g.offsets[topic][partition] }
 
 func (mem *member) offers(name string) bool {
 	return slices.ContainsFunc(mem.protocols, func(p Protocol) bool { return p.Name == name })

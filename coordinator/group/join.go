@@ -31,7 +31,7 @@ func (m *Machine) join(now time.Time, t Ticket, r *Join) {
 		g = newGroup(r.Group)
 		g.since = now.UnixMilli()
 		m.groups[r.Group] = g
-		m.record(Record{Group: g.id, Saved: g.save(nil)})
+		m.record(savedRecord(g.id, g.save(nil)))
 	}
 	switch {
 	case !m.hasRoom(g, r.Member):
@@ -218,7 +218,7 @@ func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, 
 			g.rename(mem, before.id)
 			mem.protocols, mem.rebalance, mem.session = before.protocols, before.rebalance, before.session
 		}
-		m.record(Record{Group: g.id, Saved: g.save(g.assignments())})
+		m.record(savedRecord(g.id, g.save(g.assignments())))
 		res := g.answerJoin(mem)
 		if r.CanSkipAssigning {
 			res.SkipAssignment = g.leader == id

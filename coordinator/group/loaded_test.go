@@ -20,7 +20,7 @@ func TestC85_LoadedGroupWithoutAnAssignmentRebalances(t *testing.T) {
 		}}
 		change(saved)
 		b := newBench(t)
-		b.log = []Record{{Group: "g", Saved: saved}}
+		b.log = []Record{savedRecord("g", saved)}
 		b.restart()
 		want := "a: REBALANCE_IN_PROGRESS"
 		if name == "nothing is wrong" {
@@ -43,7 +43,7 @@ func TestLoadedGroupOverItsSizeRebalances(t *testing.T) {
 	}
 	b := newBench(t)
 	b.cfg.MaxSize = 2
-	b.log = []Record{{Group: "g", Saved: saved}}
+	b.log = []Record{savedRecord("g", saved)}
 	b.restart()
 	b.out = nil
 	for _, id := range []string{"m3", "m1", "m2"} {

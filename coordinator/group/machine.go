@@ -19,10 +19,11 @@ type Machine struct {
 	topics Topics
 	rng    *rand.Rand // member ids
 
-	groups map[string]*group
-	alarms alarms
-	expiry time.Time // next look for expired offsets
-	live   bool      // Loaded was called: records come from this machine's own decisions
+	groups  map[string]*group
+	offsets allOffsets
+	alarms  alarms
+	expiry  time.Time // next look for expired offsets
+	live    bool      // Loaded was called: records come from this machine's own decisions
 
 	// eff is filled by one call of Handle, Tick, Loaded or Rejected, and lent to its caller.
 	eff Effects
@@ -65,7 +66,7 @@ type Event struct {
 
 // New makes a machine without groups. rng makes member ids: seed it so that they cannot be guessed.
 func New(cfg Config, topics Topics, rng *rand.Rand) *Machine {
-	return &Machine{cfg: cfg, topics: topics, rng: rng, groups: map[string]*group{}}
+	return &Machine{cfg: cfg, topics: topics, rng: rng, groups: map[string]*group{}, offsets: allOffsets{}}
 }
 
 // Loaded ends the replay. Saved members have a session from now on; a group whose last record is not that of a stable

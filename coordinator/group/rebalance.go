@@ -135,7 +135,7 @@ func (m *Machine) electLeader(g *group) bool {
 
 // becomeEmpty saves the group without members, in a generation of its own; applying the record empties it.
 func (m *Machine) becomeEmpty(now time.Time, g *group) {
-	m.record(Record{Group: g.id, Saved: &Saved{Type: g.kind, Generation: g.generation + 1, Since: now.UnixMilli()}})
+	m.record(savedRecord(g.id, &Saved{Type: g.kind, Generation: g.generation + 1, Since: now.UnixMilli()}))
 	m.detail(g, "group is empty", g.reason)
 }
 

@@ -187,23 +187,24 @@ func (b *bench) show(who string, resp Response) string {
 }
 
 func showRecord(b *bench, r Record) string {
-	switch {
-	case r.Commit != nil:
-		s := fmt.Sprintf("commit %s %s-%d=%d", r.Group, r.Topic, r.Partition, r.Commit.Offset)
-		if r.Commit.Expires >= 0 {
+	switch v := r.Value.(type) {
+	case *Commit:
+		s := fmt.Sprintf("commit %s %s-%d=%d", r.Group, r.Topic, r.Partition, v.Offset)
+		if v.Expires >= 0 {
 			s += " expires"
 		}
 		return s
-	case r.IsCommit():
+	case *Saved:
+		s := fmt.Sprintf("save %s generation=%d", r.Group, v.Generation)
+		for _, m := range v.Members {
+			s += fmt.Sprintf(" %s(%s,%s)", b.name(m.Member), m.Metadata, m.Assignment)
+		}
+		return s
+	}
+	if r.Kind == KindCommit {
 		return fmt.Sprintf("remove %s %s-%d", r.Group, r.Topic, r.Partition)
-	case r.Saved == nil:
-		return "remove " + r.Group
 	}
-	s := fmt.Sprintf("save %s generation=%d", r.Group, r.Saved.Generation)
-	for _, m := range r.Saved.Members {
-		s += fmt.Sprintf(" %s(%s,%s)", b.name(m.Member), m.Metadata, m.Assignment)
-	}
-	return s
+	return "remove " + r.Group
 }
 
 func codes(cs []protocol.Code) string {

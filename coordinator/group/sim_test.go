@@ -340,8 +340,8 @@ func (c *client) commit() {
 // stored is the last committed offset by the committed log alone.
 func (w *world) stored(topic string, partition int32) protocol.Offset {
 	for _, r := range slices.Backward(w.log[:w.committed]) {
-		if r.Topic == topic && r.Partition == partition && r.Commit != nil {
-			return r.Commit.Offset
+		if c, ok := r.Value.(*Commit); ok && r.Topic == topic && r.Partition == partition {
+			return c.Offset
 		}
 	}
 	return -1
@@ -361,8 +361,8 @@ func hard(m *Machine, settled func(id string) bool) string {
 	var out bytes.Buffer
 	for _, id := range slices.Sorted(maps.Keys(m.groups)) {
 		g := m.groups[id]
-		if len(g.offsets) > 0 {
-			fmt.Fprintf(&out, "%s offsets %v\n", id, g.allOffsets())
+		if m.offsets.any(id) {
+			fmt.Fprintf(&out, "%s offsets %v\n", id, m.offsets[id].fetched())
 		}
 		if !settled(id) {
 			continue

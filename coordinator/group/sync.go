@@ -56,7 +56,7 @@ func (m *Machine) assign(now time.Time, g *group, as []Assignment) {
 	}
 	saved := g.save(given)
 	saved.Since = now.UnixMilli()
-	m.record(Record{Group: g.id, Saved: saved})
+	m.record(savedRecord(g.id, saved))
 	for _, mem := range g.members {
 		if mem.syncTicket == 0 {
 			continue
