@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"iter"
 	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	"moldau.io/moldau/cluster/config"
@@ -14,20 +17,55 @@ import (
 // groupTopics is what the coordinator of groups sees of the metadata.
 type groupTopics struct{ b *Broker }
 
-// ID is the id of the topic that has the name now; zero if there is none.
-func (t groupTopics) ID(topic string) protocol.TopicID {
-	if found := t.b.image().Topic(topic); found != nil {
-		return found.ID
-	}
-	return protocol.TopicID{}
+// Now is the newest metadata.
+func (t groupTopics) Now() group.Metadata { return groupMetadata{t.b.image()} }
+
+// groupMetadata is an image as the coordinator sees it.
+type groupMetadata struct{ im *meta.Image }
+
+func (m groupMetadata) Version() int64 { return m.im.Offset() }
+
+func (m groupMetadata) Topic(name string) (group.Topic, bool) { return groupTopic(m.im.Topic(name)) }
+
+func (m groupMetadata) TopicByID(id protocol.TopicID) (group.Topic, bool) {
+	return groupTopic(m.im.TopicByID(id))
 }
 
-// Partitions is the number of partitions of the topic that has the name now; 0 if there is none.
-func (t groupTopics) Partitions(topic string) int {
-	if found := t.b.image().Topic(topic); found != nil {
-		return len(found.Partitions)
+func groupTopic(t *meta.Topic) (group.Topic, bool) {
+	if t == nil {
+		return group.Topic{}, false
 	}
-	return 0
+	return group.Topic{Name: t.Name, ID: t.ID, Partitions: len(t.Partitions)}, true
+}
+
+// Names of all topics, sorted.
+func (m groupMetadata) Names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, t := range m.im.Topics() {
+			if !yield(t.Name) {
+				return
+			}
+		}
+	}
+}
+
+// Racks of the brokers that hold a partition.
+func (m groupMetadata) Racks(id protocol.TopicID, partition int32) []string {
+	t := m.im.TopicByID(id)
+	if t == nil {
+		return nil
+	}
+	p, ok := t.Partition(partition)
+	if !ok {
+		return nil
+	}
+	var racks []string
+	for _, r := range p.Replicas {
+		if b := m.im.Broker(r); b != nil && b.Rack != "" {
+			racks = append(racks, b.Rack)
+		}
+	}
+	return racks
 }
 
 // groupConfig is the coordinator's part of the configuration.
@@ -40,11 +78,36 @@ func groupConfig(st *config.Static) group.Config {
 	c.OffsetMetadataMax = int(st.Int("offset.metadata.max.bytes"))
 	c.OffsetsRetention = time.Duration(st.Int("offsets.retention.minutes")) * time.Minute
 	c.RetentionCheck = st.Millis("offsets.retention.check.interval.ms")
+	c.ConsumerMaxSize = int(st.Int("group.consumer.max.size"))
+	c.Assignors = st.List("group.consumer.assignors")
+	policy, _ := st.Get("group.consumer.migration.policy")
+	c.Migration = migrations[strings.ToUpper(policy)]
+	c.RegexRefresh = st.Millis("group.consumer.regex.refresh.interval.ms")
 	return c
 }
 
+// migrations are the values of group.consumer.migration.policy.
+var migrations = map[string]group.Migration{
+	"DISABLED": 0, "UPGRADE": group.Upgrade, "DOWNGRADE": group.Downgrade, "BIDIRECTIONAL": group.Upgrade | group.Downgrade,
+}
+
+// consumerConfig is the configuration in force of one consumer group: its own, else the broker's.
+func (b *Broker) consumerConfig(id string) group.ConsumerConfig {
+	ms := func(key string) time.Duration {
+		n, _ := strconv.ParseInt(config.GroupValue(b.static, b.image(), id, key), 10, 64) // checked when it was set
+		return time.Duration(n) * time.Millisecond
+	}
+	return group.ConsumerConfig{
+		Session:            ms("consumer.session.timeout.ms"),
+		Heartbeat:          ms("consumer.heartbeat.interval.ms"),
+		AssignmentInterval: ms("consumer.assignment.interval.ms"),
+	}
+}
+
 func newGroups(b *Broker, log *slog.Logger) *coordinator.Groups {
-	return coordinator.NewGroups(groupConfig(b.static), groupTopics{b}, log)
+	cfg := groupConfig(b.static)
+	cfg.ConsumerOf = b.consumerConfig
+	return coordinator.NewGroups(cfg, groupTopics{b}, log)
 }
 
 // forgetTopics tells the coordinator of deleted topics: their committed offsets go with them.

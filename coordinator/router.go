@@ -29,17 +29,10 @@ type Log interface {
 	Read(from protocol.Offset, buf []byte) ([]byte, error)
 }
 
-// Topics is what the router must know of the metadata.
-type Topics interface {
-	group.Topics
-	// Partitions of the topic that has the name now; 0 if there is none.
-	Partitions(topic string) int
-}
-
 // Groups routes requests to the shards of the partitions led here.
 type Groups struct {
 	cfg    group.Config
-	topics Topics
+	topics group.Topics
 	logger *slog.Logger
 
 	mu     sync.Mutex
@@ -47,7 +40,7 @@ type Groups struct {
 }
 
 // NewGroups makes a router without shards. Lead gives it work.
-func NewGroups(cfg group.Config, topics Topics, logger *slog.Logger) *Groups {
+func NewGroups(cfg group.Config, topics group.Topics, logger *slog.Logger) *Groups {
 	return &Groups{cfg: cfg, topics: topics, logger: logger, shards: map[int32]*shard{}}
 }
 
@@ -104,7 +97,7 @@ func (g *Groups) Close() {
 // Submit gives the request to the coordinator of the group. reply is called once, from any goroutine, perhaps before
 // Submit returns; it must not block. Requests of one caller are handled in their order.
 func (g *Groups) Submit(groupID string, req group.Request, reply func(group.Response)) {
-	n := int32(g.topics.Partitions(GroupsTopic))
+	n := g.partitions()
 	if n == 0 {
 		reply(req.Refuse(protocol.NotCoordinator))
 		return
@@ -126,11 +119,17 @@ func (g *Groups) Leads(p int32) bool {
 	return g.shards[p] != nil
 }
 
+// partitions of the topic of groups; 0 if it is not there yet.
+func (g *Groups) partitions() int32 {
+	t, _ := g.topics.Now().Topic(GroupsTopic)
+	return int32(t.Partitions)
+}
+
 // ask gives a request made by each to every shard and collects the answers in the order of the partitions.
 func (g *Groups) ask(each func() group.Request, done func([]group.Response)) {
 	g.mu.Lock()
 	shards := make([]*shard, 0, len(g.shards))
-	for p, last := int32(0), int32(g.topics.Partitions(GroupsTopic)); p < last; p++ {
+	for p, last := int32(0), g.partitions(); p < last; p++ {
 		if s := g.shards[p]; s != nil {
 			shards = append(shards, s)
 		}

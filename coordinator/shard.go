@@ -33,7 +33,7 @@ type shard struct {
 	partition int32
 	log       Log
 	cfg       group.Config
-	topics    Topics
+	topics    group.Topics
 	logger    *slog.Logger
 
 	calls  chan call

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"testing"
@@ -115,8 +116,14 @@ func (l *memLog) damage(err error) {
 // onePartition is the metadata of a cluster whose offsets topic has one partition.
 type onePartition struct{}
 
-func (onePartition) ID(string) protocol.TopicID { return protocol.TopicID{} }
-func (onePartition) Partitions(string) int      { return 1 }
+func (onePartition) Now() group.Metadata { return onePartition{} }
+func (onePartition) Version() int64      { return 1 }
+func (onePartition) Topic(name string) (group.Topic, bool) {
+	return group.Topic{Name: name, Partitions: 1}, true
+}
+func (onePartition) TopicByID(protocol.TopicID) (group.Topic, bool) { return group.Topic{}, false }
+func (onePartition) Names() iter.Seq[string]                        { return func(func(string) bool) {} }
+func (onePartition) Racks(protocol.TopicID, int32) []string         { return nil }
 
 func testGroups(t *testing.T, log Log) *Groups {
 	t.Helper()

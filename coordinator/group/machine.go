@@ -29,12 +29,6 @@ type Machine struct {
 	eff Effects
 }
 
-// Topics is what groups must know of the metadata.
-type Topics interface {
-	// ID of the topic that has the name now; zero if there is none.
-	ID(topic string) protocol.TopicID
-}
-
 // Effects is what the shell owes the world. Records are appended first, as one batch where they fit; Replies are released
 // when those are committed, or at once if there are none. Both slices are lent until the next call of the machine.
 type Effects struct {
@@ -119,6 +113,10 @@ func (m *Machine) Handle(now time.Time, t Ticket, req Request) Effects {
 		m.deleteOffsets(t, r)
 	case *ForgetTopics:
 		m.forgetTopics(t, r)
+	case *ConsumerHeartbeat:
+		m.consumerHeartbeat(now, t, r)
+	case *ConsumerDescribe:
+		m.consumerDescribe(t, r)
 	default:
 		m.reply(t, req.Refuse(protocol.UnknownServerError))
 	}

@@ -154,6 +154,9 @@ type FetchOffsets struct {
 	// Member and Epoch are checked by consumer groups (v9 on); classic groups ignore them, as Kafka does.
 	Member *string
 	Epoch  int32
+	// Stable asks for offsets that no transaction is about to replace: where one is, the partition's Code is
+	// UnstableOffsetCommit (KIP-447).
+	Stable bool
 }
 
 // FetchedPartition is a committed offset; Offset -1 says that there is none.
@@ -162,6 +165,7 @@ type FetchedPartition struct {
 	Offset      protocol.Offset
 	LeaderEpoch protocol.Epoch
 	Metadata    string
+	Code        protocol.Code
 }
 
 // FetchedTopic is the answer for one topic.
@@ -207,6 +211,7 @@ type List struct {
 type ListedGroup struct {
 	Group, ProtocolType string
 	State               State
+	Consumer            bool // of the consumer protocol, not the classic one
 }
 
 // ListResult answers List, sorted by group.

@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -16,7 +17,12 @@ import (
 // noTopics is metadata without topics.
 type noTopics struct{}
 
-func (noTopics) ID(string) protocol.TopicID { return protocol.TopicID{} }
+func (noTopics) Now() Metadata                            { return noTopics{} }
+func (noTopics) Version() int64                           { return 0 }
+func (noTopics) Topic(string) (Topic, bool)               { return Topic{}, false }
+func (noTopics) TopicByID(protocol.TopicID) (Topic, bool) { return Topic{}, false }
+func (noTopics) Names() iter.Seq[string]                  { return func(func(string) bool) {} }
+func (noTopics) Racks(protocol.TopicID, int32) []string   { return nil }
 
 // bench is a machine with a log in memory and clients that are known by short names: the name stands for the member id
 // that the client was given, and for its client id.

@@ -9,7 +9,7 @@ import (
 // cores are the packages that decide: time and events go in, effects come out. The same input must give the same output,
 // in production and in a simulation of it.
 var cores = []string{
-	"cluster/adopt", "cluster/config", "cluster/meta", "cluster/replica", "coordinator/group", "coordinator/txn", "storage/compact",
+	"cluster/adopt", "cluster/config", "cluster/meta", "cluster/replica", "coordinator/group", "coordinator/group/assignor", "coordinator/txn", "storage/compact",
 	"storage/epoch", "storage/producers",
 }
 

@@ -31,7 +31,8 @@ var directions = []struct {
 	{"cluster/gossip", []string{"protocol"}},
 	{"cluster", []string{"protocol", "cluster/...", "storage/...", "internal/invariant"}},
 
-	{"coordinator/group", []string{"protocol", "protocol/batch", "internal/invariant"}},
+	{"coordinator/group", []string{"protocol", "protocol/batch", "internal/invariant", "coordinator/group/assignor"}},
+	{"coordinator/group/assignor", []string{"protocol", "internal/invariant"}},
 	{"coordinator/txn", []string{"protocol", "protocol/batch", "internal/invariant"}},
 	{"coordinator", []string{"protocol/...", "coordinator/...", "internal/invariant"}},
 
