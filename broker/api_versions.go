@@ -33,6 +33,9 @@ func handleAPIVersions(b *Broker, r *request) {
 		r.Reply(resp)
 		return
 	}
+	if req.Version >= 3 {
+		r.conn.software = brief(req.ClientSoftwareName) + " " + brief(req.ClientSoftwareVersion)
+	}
 	for _, a := range protocol.APIs() {
 		resp.ApiKeys = append(resp.ApiKeys, kmsg.ApiVersionsResponseApiKey{
 			ApiKey: a.Key, MinVersion: a.AdvertisedMin, MaxVersion: a.Max,

@@ -43,8 +43,9 @@ type conn struct {
 	gone   chan struct{} // closed when the connection is closed
 	out    sender        // used by whoever holds mu.sending
 
-	in     inbound         // the reader's
-	header protocol.Header // the reader's: of the last request
+	in       inbound         // the reader's
+	header   protocol.Header // the reader's: of the last request
+	software string          // the reader's: the client's library and its version, from its ApiVersions; "" not known
 
 	// Read by the server's sweep, as nanoseconds of the monotonic clock since the server started.
 	lastActive atomic.Int64

@@ -21,7 +21,8 @@ func handleJoinGroup(b *Broker, r *request) {
 	join := &group.Join{
 		Group: req.Group, Member: req.MemberID, Instance: req.InstanceID, Type: req.ProtocolType,
 		Session: millis(req.SessionTimeoutMillis), Rebalance: millis(req.RebalanceTimeoutMillis),
-		ClientID: r.client(), ClientHost: r.clientHost(), Reason: orEmpty(req.Reason),
+		ClientID: r.client(), ClientHost: r.clientHost(), Software: r.conn.software,
+		Reason:           orEmpty(req.Reason),
 		MemberIDRequired: version >= 4, CanSkipAssigning: version >= 9,
 	}
 	if version == 0 {

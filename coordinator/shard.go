@@ -211,10 +211,11 @@ func (s *shard) commit(now time.Time, eff group.Effects) error {
 	for {
 		for _, e := range eff.Events {
 			level := slog.LevelInfo
-			if e.Detail {
+			if e.Kind < group.RebalanceBegun || e.Kind == group.GroupLoaded {
 				level = slog.LevelDebug
 			}
-			s.logger.Log(context.Background(), level, e.What, "group", e.Group, "generation", e.Generation, "members", e.Members, "reason", e.Reason)
+			s.logger.Log(context.Background(), level, e.Kind.Text(), "group", e.Group, "generation", e.Generation, "members", e.Members,
+				"member", e.Who.Member, "host", e.Who.Host, "reason", e.Reason)
 		}
 		if len(eff.Records) == 0 {
 			s.answer(now, eff.Replies, false)

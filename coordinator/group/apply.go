@@ -146,7 +146,7 @@ func (m *Machine) Rejected(now time.Time, eff Effects, code protocol.Code) Effec
 			g.undo = nil
 		case g.state == CompletingRebalance && saved.Generation == g.generation && len(saved.Members) > 0:
 			m.failSyncs(now, g, code)
-			m.prepareRebalance(now, g, "the assignment could not be stored: "+code.Error())
+			m.prepareRebalance(now, g, why{cause: CauseStore, reason: "the assignment could not be stored: " + code.Error()})
 		}
 	}
 	return m.eff

@@ -21,6 +21,7 @@ type ConsumerHeartbeat struct {
 	Owned     []TopicPartitions // what the member has; nil: unchanged, empty: nothing
 
 	ClientID, ClientHost string
+	Software             string // name and version of the client library; "" not known
 	// MemberIDRequired is v1 on: the client makes the id.
 	MemberIDRequired bool
 }

@@ -20,7 +20,7 @@ func (m *Machine) delete(t Ticket, r *Delete) {
 	}
 	m.removeOffsets(g.id, func(string, int32, *Commit) bool { return true })
 	m.record(savedRecord(g.id, nil))
-	m.event(g, "group is deleted", "asked by a client")
+	m.stored(g, GroupDeleted, Who{}, "asked by a client")
 	m.reply(t, &DeleteResult{})
 }
 

@@ -35,7 +35,7 @@ func (m *Machine) expireOffsets(now time.Time) {
 		})
 		if none && g.state == Empty && len(g.pending) == 0 {
 			m.record(savedRecord(id, nil))
-			m.event(g, "group is deleted", "it has no members and no offsets")
+			m.stored(g, GroupDeleted, Who{}, "it has no members and no offsets")
 		}
 	}
 }

@@ -53,6 +53,8 @@ type group struct {
 // member of a group, or a pending one: then only id, session and alarm count.
 type member struct {
 	id, clientID, clientHost string
+	software                 string    // of the client; "" not known
+	heard                    time.Time // when it last showed life, or was given its session
 	instance                 *string
 	session, rebalance       time.Duration
 	protocols                []Protocol
@@ -202,6 +204,13 @@ func (g *group) vote() string {
 		}
 	}
 	return best
+}
+
+// who is the member for events.
+func (mem *member) who() Who {
+	return Who{
+		Member: mem.id, Instance: orEmpty(mem.instance), ClientID: mem.clientID, Host: mem.clientHost, Software: mem.software,
+	}
 }
 
 func (mem *member) offers(name string) bool {

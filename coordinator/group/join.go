@@ -35,6 +35,7 @@ func (m *Machine) join(now time.Time, t Ticket, r *Join) {
 	}
 	switch {
 	case !m.hasRoom(g, r.Member):
+		m.event(g, MemberRefused, r.who(r.Member), fmt.Sprintf("group.max.size is %d", m.cfg.MaxSize))
 		if mem := g.byID[r.Member]; mem != nil {
 			m.dropParked(mem, g, protocol.GroupMaxSizeReached)
 			g.remove(mem)
@@ -92,7 +93,9 @@ func (m *Machine) joinNew(now time.Time, t Ticket, g *group, r *Join) {
 		m.addMember(now, t, g, id, r)
 		return
 	}
-	p := &member{id: id, session: r.Session}
+	p := &member{
+		id: id, clientID: r.ClientID, clientHost: r.ClientHost, software: r.Software, session: r.Session,
+	}
 	p.alarm = alarm{kind: sessionAlarm, g: g, mem: p}
 	g.pending[id] = p
 	m.setSession(now, g, p, r.Session)
@@ -120,7 +123,7 @@ func (m *Machine) joinKnown(now time.Time, t Ticket, g *group, r *Join) {
 	same := mem.matches(r.Protocols)
 	switch {
 	case g.state == PreparingRebalance:
-		m.rejoin(now, t, g, mem, r, "member "+mem.id+" joins a group that rebalances")
+		m.rejoin(now, t, g, mem, r, why{cause: CauseJoin})
 	case g.state == CompletingRebalance && same, g.state == Stable && same && g.leader != mem.id:
 		// It may have missed the answer to its first JoinGroup: tell it again how things stand. A follower of a stable
 		// group goes on to SyncGroup from here.
@@ -130,10 +133,10 @@ func (m *Machine) joinKnown(now time.Time, t Ticket, g *group, r *Join) {
 		}
 		m.reply(t, res)
 	case g.state == CompletingRebalance, g.state == Stable && g.leader != mem.id:
-		m.rejoin(now, t, g, mem, r, "member "+mem.id+" changed its subscription")
+		m.rejoin(now, t, g, mem, r, why{cause: CauseSubscription, reason: " changed its subscription"})
 	case g.state == Stable:
 		// The leader may know of changes that its own subscription does not show, such as new partitions.
-		m.rejoin(now, t, g, mem, r, "leader "+mem.id+" asks for a new assignment")
+		m.rejoin(now, t, g, mem, r, why{cause: CauseLeader, reason: ", the leader, asks for a new assignment"})
 	default:
 		m.reply(t, r.Refuse(protocol.UnknownMemberID))
 	}
@@ -160,7 +163,7 @@ func (g *group) roster() []JoinMember {
 // addMember lets a member in; its JoinGroup is parked until the rebalance completes.
 func (m *Machine) addMember(now time.Time, t Ticket, g *group, id string, r *Join) {
 	mem := &member{
-		id: id, clientID: r.ClientID, clientHost: r.ClientHost, instance: r.Instance,
+		id: id, clientID: r.ClientID, clientHost: r.ClientHost, software: r.Software, instance: r.Instance,
 		session: r.Session, rebalance: r.Rebalance, protocols: r.Protocols, joinTicket: t, isNew: true,
 	}
 	mem.alarm = alarm{kind: sessionAlarm, g: g, mem: mem}
@@ -174,17 +177,34 @@ func (m *Machine) addMember(now time.Time, t Ticket, g *group, id string, r *Joi
 	// A new member does not know its id, so it cannot send heartbeats, and while its request is parked nothing tells us
 	// that it went away. After this time it is taken for gone; a live one asks again.
 	m.setSession(now, g, mem, m.cfg.NewMemberJoinTimeout)
-	m.rebalanceOrComplete(now, g, because("member "+id+" joins", r.Reason))
+	who := mem.who()
+	m.event(g, MemberJoined, who, r.Reason)
+	m.rebalanceOrComplete(now, g, why{CauseJoin, who, because(who.name()+" joined", r.Reason)})
 }
 
-// rejoin parks the JoinGroup of a member and takes over what it now offers.
-func (m *Machine) rejoin(now time.Time, t Ticket, g *group, mem *member, r *Join, reason string) {
+// rejoin parks the JoinGroup of a member and takes over what it now offers. The reason goes on after the member's name.
+func (m *Machine) rejoin(now time.Time, t Ticket, g *group, mem *member, r *Join, w why) {
 	m.update(t, g, mem, r)
-	m.rebalanceOrComplete(now, g, because(reason, r.Reason))
+	w.who = mem.who()
+	w.reason = because(w.who.name()+w.reason, r.Reason)
+	m.rebalanceOrComplete(now, g, w)
+}
+
+// who is the sender as the member with this id.
+func (r *Join) who(id string) Who {
+	return Who{Member: id, Instance: orEmpty(r.Instance), ClientID: r.ClientID, Host: r.ClientHost, Software: r.Software}
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 func (m *Machine) update(t Ticket, g *group, mem *member, r *Join) {
 	mem.protocols, mem.rebalance, mem.session = r.Protocols, r.Rebalance, r.Session
+	mem.software = r.Software
 	if mem.joinTicket == 0 {
 		g.awaiting++
 	} else {
@@ -204,14 +224,16 @@ func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, 
 	g.rename(mem, id)
 	m.setSession(now, g, mem, mem.session)
 	m.update(t, g, mem, r)
+	who := r.who(id)
+	m.event(g, MemberReturned, who, fmt.Sprintf("instance %.200s was member %.200s before", *r.Instance, before.id))
 
 	switch g.state {
 	case Stable:
 		if *g.protocol != g.vote() {
-			m.rebalanceOrComplete(now, g, because("static member "+*r.Instance+" changed the choice of protocol", r.Reason))
+			m.rebalanceOrComplete(now, g, why{CauseStatic, who,
+				because("static "+who.name()+" came back and changed the choice of protocol", r.Reason)})
 			return
 		}
-		m.detail(g, "static member is back", "instance "+*r.Instance+" has member id "+id)
 		g.awaiting--
 		mem.joinTicket = 0
 		g.undo = func() {
@@ -229,7 +251,8 @@ func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, 
 		m.reply(t, res)
 	case CompletingRebalance:
 		// The leader may already be assigning to the old id.
-		m.prepareRebalance(now, g, because("static member "+*r.Instance+" comes back during a rebalance", r.Reason))
+		m.prepareRebalance(now, g, why{CauseStatic, who,
+			because("static "+who.name()+" came back during a rebalance", r.Reason)})
 	default:
 		m.tryCompleteJoin(now, g)
 	}
@@ -260,11 +283,4 @@ func (m *Machine) dropParked(mem *member, g *group, code protocol.Code) {
 		m.reply(mem.syncTicket, &SyncResult{Code: code})
 		mem.syncTicket = 0
 	}
-}
-
-func because(reason, client string) string {
-	if client == "" {
-		return reason
-	}
-	return fmt.Sprintf("%s (client: %.255s)", reason, client)
 }

@@ -15,7 +15,7 @@ func (m *Machine) leave(now time.Time, t Ticket, r *Leave) {
 	}
 	codes := make([]protocol.Code, len(r.Members))
 	g := m.groups[r.Group]
-	left, reason := 0, ""
+	left, last := 0, why{cause: CauseLeave}
 	for i, who := range r.Members {
 		if g == nil {
 			codes[i] = protocol.UnknownMemberID
@@ -27,20 +27,22 @@ func (m *Machine) leave(now time.Time, t Ticket, r *Leave) {
 			continue
 		}
 		left++
-		reason = because("member "+mem.id+" left", who.Reason)
+		last.who = mem.who()
+		last.reason = because(last.who.name()+" left", who.Reason)
 		m.dropParked(mem, g, protocol.UnknownMemberID)
 		g.remove(mem)
+		m.event(g, MemberLeft, last.who, who.Reason)
 	}
 	m.reply(t, &LeaveResult{Codes: codes})
 	if left == 0 {
 		return
 	}
 	if left > 1 {
-		reason = fmt.Sprintf("%d members left, the last: %s", left, reason)
+		last.reason = fmt.Sprintf("%d members left, the last: %s", left, last.reason)
 	}
 	switch g.state {
 	case Stable, CompletingRebalance:
-		m.prepareRebalance(now, g, reason)
+		m.prepareRebalance(now, g, last)
 	case PreparingRebalance:
 		m.tryCompleteJoin(now, g)
 	}

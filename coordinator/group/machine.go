@@ -48,16 +48,6 @@ type Reply struct {
 	Stable bool
 }
 
-// Event is for the log: something happened to a group that its operator may want to know.
-type Event struct {
-	Group      string
-	What       string // a constant, such as "group rebalances"
-	Generation int32
-	Members    int
-	Reason     string
-	Detail     bool // of interest only to who looks closely
-}
-
 // New makes a machine without groups. rng makes member ids: seed it so that they cannot be guessed.
 func New(cfg Config, topics Topics, rng *rand.Rand) *Machine {
 	return &Machine{cfg: cfg, topics: topics, rng: rng, groups: map[string]*group{}, offsets: allOffsets{}}
@@ -77,11 +67,13 @@ func (m *Machine) Loaded(now time.Time) Effects {
 		for _, mem := range g.members {
 			m.setSession(now, g, mem, mem.session)
 		}
+		m.event(g, GroupLoaded, Who{}, "the coordinator was started; what was before is not known to it")
 		switch {
 		case !g.complete():
-			m.prepareRebalance(now, g, "the loaded group has no assignment")
+			m.prepareRebalance(now, g, why{cause: CauseLoaded, reason: "the loaded group has no assignment"})
 		case len(g.members) > m.cfg.MaxSize:
-			m.prepareRebalance(now, g, fmt.Sprintf("the loaded group has more than %d members", m.cfg.MaxSize))
+			reason := fmt.Sprintf("the loaded group has %d members, and group.max.size is %d", len(g.members), m.cfg.MaxSize)
+			m.prepareRebalance(now, g, why{cause: CauseSize, reason: reason})
 		}
 	}
 	return m.eff
@@ -178,20 +170,15 @@ func (m *Machine) replyStable(t Ticket, resp Response) {
 
 func (m *Machine) record(r Record) { m.eff.Records = append(m.eff.Records, r) }
 
-// reasonBytesMax bounds what is said of a reason; ids of members and what clients say may be long.
-const reasonBytesMax = 500
-
-func (m *Machine) event(g *group, what, reason string) {
-	reason = reason[:min(len(reason), reasonBytesMax)]
-	m.eff.Events = append(m.eff.Events, Event{
-		Group: g.id, What: what, Generation: g.generation, Members: len(g.members), Reason: reason,
-	})
+// event tells of a classic group.
+func (m *Machine) event(g *group, kind EventKind, who Who, reason string) {
+	m.tell(Event{Kind: kind, Group: g.id, Generation: g.generation, Members: len(g.members), Who: who, Reason: reason})
 }
 
-// detail is event for what happens often or follows from what was told.
-func (m *Machine) detail(g *group, what, reason string) {
-	m.event(g, what, reason)
-	m.eff.Events[len(m.eff.Events)-1].Detail = true
+// stored is event for what is so only when the records of this call are written.
+func (m *Machine) stored(g *group, kind EventKind, who Who, reason string) {
+	m.event(g, kind, who, reason)
+	m.eff.Events[len(m.eff.Events)-1].Stored = true
 }
 
 // uuidBytes is what newMemberID adds to its prefix.

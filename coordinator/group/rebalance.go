@@ -4,31 +4,31 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"moldau.io/moldau/protocol"
 )
 
 // rebalanceOrComplete begins a rebalance, or carries on the one that runs.
-func (m *Machine) rebalanceOrComplete(now time.Time, g *group, reason string) {
+func (m *Machine) rebalanceOrComplete(now time.Time, g *group, w why) {
 	if g.state == PreparingRebalance {
 		m.tryCompleteJoin(now, g)
 		return
 	}
-	m.prepareRebalance(now, g, reason)
+	m.prepareRebalance(now, g, w)
 }
 
 // prepareRebalance asks all members to rejoin. They hear of it by their heartbeats.
-func (m *Machine) prepareRebalance(now time.Time, g *group, reason string) {
+func (m *Machine) prepareRebalance(now time.Time, g *group, w why) {
 	if g.state == CompletingRebalance {
 		m.failSyncs(now, g, protocol.RebalanceInProgress)
 	}
 	clear(g.unsynced)
 	g.syncAlarm.off()
-	g.reason = reason
+	g.reason = w.reason
 	g.become(now, PreparingRebalance)
-	m.event(g, "group rebalances", reason)
+	m.event(g, RebalanceBegun, w.who, w.reason)
+	m.eff.Events[len(m.eff.Events)-1].Cause = w.cause
 	if g.fresh {
 		g.joined = false
 		g.delay = m.cfg.InitialRebalanceDelay
@@ -87,7 +87,7 @@ func (m *Machine) completeJoin(now time.Time, g *group) {
 		if mem.joinTicket == 0 && mem.instance == nil {
 			m.dropParked(mem, g, protocol.UnknownMemberID)
 			g.remove(mem)
-			m.event(g, "member did not rejoin in time", mem.id)
+			m.event(g, MemberRemoved, mem.who(), "it did not rejoin in time")
 		}
 	}
 	if len(g.members) == 0 {
@@ -116,7 +116,6 @@ func (m *Machine) completeJoin(now time.Time, g *group) {
 		g.unsynced[mem.id] = mem
 	}
 	m.alarms.set(&g.syncAlarm, now.Add(g.rebalanceTimeout()))
-	m.detail(g, "group has a new generation", g.reason)
 }
 
 // electLeader makes sure that the leader is somebody who rejoined.
@@ -136,7 +135,7 @@ func (m *Machine) electLeader(g *group) bool {
 // becomeEmpty saves the group without members, in a generation of its own; applying the record empties it.
 func (m *Machine) becomeEmpty(now time.Time, g *group) {
 	m.record(savedRecord(g.id, &Saved{Type: g.kind, Generation: g.generation + 1, Since: now.UnixMilli()}))
-	m.detail(g, "group is empty", g.reason)
+	m.stored(g, GroupEmptied, Who{}, g.reason)
 }
 
 // syncExpired removes those who joined the generation and did not sync in time.
@@ -145,26 +144,35 @@ func (m *Machine) syncExpired(now time.Time, g *group) {
 		return
 	}
 	ids := slices.Sorted(maps.Keys(g.unsynced))
+	w := why{cause: CauseRebalance}
 	for _, id := range ids {
 		mem := g.unsynced[id]
 		m.dropParked(mem, g, protocol.UnknownMemberID)
 		g.remove(mem)
+		w.who = mem.who()
+		m.event(g, MemberRemoved, w.who, "it did not sync in time")
 	}
-	m.prepareRebalance(now, g, fmt.Sprintf("did not sync in time: %.200s", strings.Join(ids, " ")))
+	w.reason = w.who.name() + " did not sync in time"
+	if len(ids) > 1 {
+		w.reason = fmt.Sprintf("%d members did not sync in time, the last: %s", len(ids), w.who.name())
+	}
+	m.prepareRebalance(now, g, w)
 }
 
 // sessionExpired removes a member that was silent for too long.
 func (m *Machine) sessionExpired(now time.Time, g *group, mem *member) {
 	if g.pending[mem.id] == mem {
 		g.remove(mem)
+		m.event(g, MemberRemoved, mem.who(), "it was sent a member id and did not come back with it for "+
+			span(now.Sub(mem.heard)))
 		m.tryAfterPending(now, g)
 		return
 	}
 	if g.byID[mem.id] != mem || mem.isWaiting() {
 		return // a waiting member gets a new session with its answer
 	}
-	m.event(g, "member's session timed out", mem.id)
-	m.removeMember(now, g, mem, "the session of member "+mem.id+" timed out")
+	who := mem.who()
+	m.removeMember(now, g, mem, why{CauseSession, who, who.silent(now.Sub(mem.heard))})
 }
 
 // tryAfterPending carries on when a pending member is gone: its absence may have been all that was missing. As in Kafka
@@ -175,13 +183,14 @@ func (m *Machine) tryAfterPending(now time.Time, g *group) {
 	}
 }
 
-// removeMember takes a member out and rebalances without it.
-func (m *Machine) removeMember(now time.Time, g *group, mem *member, reason string) {
+// removeMember takes out a member that is silent and rebalances without it.
+func (m *Machine) removeMember(now time.Time, g *group, mem *member, w why) {
 	m.dropParked(mem, g, protocol.UnknownMemberID)
 	g.remove(mem)
+	m.event(g, MemberExpired, w.who, w.reason)
 	switch g.state {
 	case Stable, CompletingRebalance:
-		m.prepareRebalance(now, g, reason)
+		m.prepareRebalance(now, g, w)
 	case PreparingRebalance:
 		m.tryAfterPending(now, g)
 	}
@@ -192,5 +201,6 @@ func (m *Machine) setSession(now time.Time, g *group, mem *member, d time.Durati
 	if mem.alarm.mem == nil {
 		mem.alarm = alarm{kind: sessionAlarm, g: g, mem: mem}
 	}
+	mem.heard = now
 	m.alarms.set(&mem.alarm, now.Add(d))
 }

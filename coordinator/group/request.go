@@ -36,6 +36,7 @@ type Join struct {
 	Rebalance  time.Duration
 	ClientID   string
 	ClientHost string
+	Software   string // name and version of the client library; "" not known
 	Reason     string // what the client says of its motive (KIP-800)
 
 	MemberIDRequired bool // v4 on: a new dynamic member is sent its id and asked to come again (KIP-394)

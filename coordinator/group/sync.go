@@ -57,6 +57,7 @@ func (m *Machine) assign(now time.Time, g *group, as []Assignment) {
 	saved := g.save(given)
 	saved.Since = now.UnixMilli()
 	m.record(savedRecord(g.id, saved))
+	m.stored(g, RebalanceCompleted, Who{}, g.reason)
 	for _, mem := range g.members {
 		if mem.syncTicket == 0 {
 			continue
