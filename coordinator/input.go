@@ -25,6 +25,13 @@ func (in *input) bytes(n int) []byte {
 	return out
 }
 
+func (in *input) int8() int8 {
+	if b := in.bytes(1); b != nil {
+		return int8(b[0])
+	}
+	return 0
+}
+
 func (in *input) int16() int16 {
 	if b := in.bytes(2); b != nil {
 		return int16(binary.BigEndian.Uint16(b))
@@ -129,4 +136,32 @@ func (in *input) tags(each func(tag uint64, data []byte)) {
 		}
 		each(tag, in.bytes(int(size)))
 	}
+}
+
+// ints reads an array of int32.
+func (in *input) ints() []int32 {
+	n := in.count()
+	if n > len(in.b)/4 {
+		in.bad = true
+	}
+	if n == 0 || in.bad {
+		return nil
+	}
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = in.int32()
+	}
+	return out
+}
+
+// longTag ends a struct and reads the int64 that stands under the tag; 0 if it is not there.
+func (in *input) longTag(want uint64) (v int64) {
+	in.tags(func(tag uint64, data []byte) {
+		if tag == want {
+			sub := input{b: data}
+			v = sub.int64()
+			in.bad = in.bad || sub.bad
+		}
+	})
+	return v
 }

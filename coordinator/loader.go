@@ -116,7 +116,9 @@ func (l *loader) record(key, value []byte, producer int64, inTransaction bool) {
 			l.damaged = err
 		}
 		return
-	case inTransaction:
+	}
+	settle(r)
+	if inTransaction {
 		l.open[producer] = append(l.open[producer], r)
 		return
 	}

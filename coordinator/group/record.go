@@ -25,7 +25,7 @@ const (
 	KindCommit       Kind = iota // OffsetCommit (0, 1): an offset. Value *Commit
 	KindSaved                    // GroupMetadata (2): a classic group. Value *Saved
 	KindEpoch                    // ConsumerGroupMetadata (3): a consumer group. Value *Epoch
-	KindPartitions               // ConsumerGroupPartitionMetadata (4): written by Kafka before 4.1; only its tombstone is
+	KindPartitions               // ConsumerGroupPartitionMetadata (4): Kafka before 4.1 wrote it. Value *Partitions
 	KindMember                   // ConsumerGroupMemberMetadata (5): what a member subscribes to. Value *Member
 	KindTarget                   // ConsumerGroupTargetAssignmentMetadata (6). Value *Target
 	KindMemberTarget             // ConsumerGroupTargetAssignmentMember (7). Value *MemberTarget
@@ -69,6 +69,10 @@ type Epoch struct {
 	Epoch        int32
 	MetadataHash int64 // of the topics subscribed to; 0 unknown
 }
+
+// Partitions says that a record of Kafka's before 4.1 is there which lists the partitions of the topics of a consumer group.
+// We write only its tombstone.
+type Partitions struct{}
 
 // Member is a member of a consumer group as it describes itself.
 type Member struct {
@@ -132,6 +136,7 @@ type Regex struct {
 func (*Commit) isValue()       {}
 func (*Saved) isValue()        {}
 func (*Epoch) isValue()        {}
+func (*Partitions) isValue()   {}
 func (*Member) isValue()       {}
 func (*Target) isValue()       {}
 func (*MemberTarget) isValue() {}
