@@ -12,7 +12,7 @@ import (
 //
 //	v2   null topics ask for every committed partition; an error for the whole answer, which v1 puts on each partition
 //	v5   leader epochs (KIP-320)
-//	v7   require_stable (KIP-447); there are no transactional commits yet, so every offset is stable
+//	v7   require_stable: UNSTABLE_OFFSET_COMMIT for a partition that an open transaction commits to (KIP-447)
 //	v8   several groups (KIP-709)
 //	v9   member id and epoch, which classic groups ignore (KIP-848)
 //	v10  topics by id (KIP-848)
@@ -31,6 +31,7 @@ func handleOffsetFetch(b *Broker, r *request) {
 	all := newGather(len(req.Groups), func() { r.Reply(resp) })
 	for i := range req.Groups {
 		f := newOffsetFetch(im, &req.Groups[i], r.version())
+		f.ask.Stable = req.RequireStable
 		b.groups.Submit(f.ask.Group, &f.ask, func(answer group.Response) {
 			resp.Groups[i] = f.answer(answer.(*group.FetchResult))
 			all.done()
@@ -41,7 +42,7 @@ func handleOffsetFetch(b *Broker, r *request) {
 
 // fetchOneGroup answers the versions that know one group and topics by name.
 func fetchOneGroup(b *Broker, r *request, req *kmsg.OffsetFetchRequest, resp *kmsg.OffsetFetchResponse) {
-	ask := &group.FetchOffsets{Group: req.Group, All: req.Topics == nil && r.version() >= 2}
+	ask := &group.FetchOffsets{Group: req.Group, All: req.Topics == nil && r.version() >= 2, Stable: req.RequireStable}
 	for _, t := range req.Topics {
 		ask.Topics = append(ask.Topics, group.FetchTopic{Topic: t.Topic, Partitions: t.Partitions})
 	}
@@ -59,7 +60,7 @@ func fetchOneGroup(b *Broker, r *request, req *kmsg.OffsetFetchRequest, resp *km
 			for _, p := range t.Partitions {
 				rp := kmsg.NewOffsetFetchResponseTopicPartition()
 				rp.Partition, rp.Offset, rp.LeaderEpoch = p.Partition, int64(p.Offset), int32(p.LeaderEpoch)
-				rp.Metadata, rp.ErrorCode = &p.Metadata, int16(res.Code)
+				rp.Metadata, rp.ErrorCode = &p.Metadata, int16(orElse(res.Code, p.Code))
 				rt.Partitions = append(rt.Partitions, rp)
 			}
 			resp.Topics = append(resp.Topics, rt)
@@ -139,8 +140,16 @@ func (f *offsetFetch) topic(t group.FetchedTopic, code protocol.Code) kmsg.Offse
 	for _, p := range t.Partitions {
 		rp := kmsg.NewOffsetFetchResponseGroupTopicPartition()
 		rp.Partition, rp.Offset, rp.LeaderEpoch = p.Partition, int64(p.Offset), int32(p.LeaderEpoch)
-		rp.Metadata, rp.ErrorCode = &p.Metadata, int16(code)
+		rp.Metadata, rp.ErrorCode = &p.Metadata, int16(orElse(code, p.Code))
 		rt.Partitions = append(rt.Partitions, rp)
 	}
 	return rt
+}
+
+// orElse is the error of the whole, else that of the part.
+func orElse(whole, part protocol.Code) protocol.Code {
+	if whole != protocol.None {
+		return whole
+	}
+	return part
 }

@@ -62,14 +62,13 @@ func (s *shard) load(ctx context.Context) error {
 type loader struct {
 	core    *group.Machine
 	dec     *decoder
-	open    map[int64][]group.Record // offsets of transactions that are not decided, by producer id
 	applied int
 	skipped int
 	damaged error // the first
 }
 
 func newLoader(core *group.Machine) *loader {
-	return &loader{core: core, dec: newDecoder(), open: map[int64][]group.Record{}}
+	return &loader{core: core, dec: newDecoder()}
 }
 
 // batches applies whole batches and returns the offset after the last one.
@@ -119,22 +118,17 @@ func (l *loader) record(key, value []byte, producer int64, inTransaction bool) {
 	}
 	settle(r)
 	if inTransaction {
-		l.open[producer] = append(l.open[producer], r)
-		return
+		l.core.ApplyInTransaction(producer, r)
+	} else {
+		l.core.Apply(r)
 	}
 	l.applied++
-	l.core.Apply(r)
 }
 
 // marker ends a transaction: its key is int16 version, int16 type, and type 1 commits.
 func (l *loader) marker(producer int64, key []byte) {
 	in := input{b: key}
 	in.int16()
-	if committed := in.int16() == 1; committed && !in.bad {
-		for _, r := range l.open[producer] {
-			l.applied++
-			l.core.Apply(r)
-		}
-	}
-	delete(l.open, producer)
+	committed := in.int16() == 1
+	l.core.EndTransaction(producer, committed && !in.bad)
 }

@@ -107,6 +107,14 @@ func TestLoadReadsWhatAnyKafkaMayHaveWritten(t *testing.T) {
 			t.Errorf("%s: offset %d, want %d", id, at, want)
 		}
 	}
+	for id, want := range map[string]protocol.Code{"open": protocol.UnstableOffsetCommit, "kept": protocol.None} {
+		r := ask[*group.FetchResult](t, g, &group.FetchOffsets{
+			Group: id, Stable: true, Topics: []group.FetchTopic{{Topic: "t", Partitions: []int32{0}}},
+		})
+		if got := r.Topics[0].Partitions[0].Code; got != want {
+			t.Errorf("%s: a stable offset is answered %v, want %v", id, got, want)
+		}
+	}
 }
 
 func FuzzLoad(f *testing.F) {

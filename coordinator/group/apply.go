@@ -21,16 +21,15 @@ func (m *Machine) Apply(r Record) {
 	}
 }
 
-// applyCommit makes the group if need be: a group that only ever stored offsets has no record of its own.
 func (m *Machine) applyCommit(r Record) {
 	c, ok := r.Value.(*Commit)
 	if !ok {
 		m.offsets.remove(r.Group, r.Topic, r.Partition)
+		m.pending.forget(pendingAt{r.Group, r.Topic, r.Partition})
 		return
 	}
-	if m.groups[r.Group] == nil {
-		m.groups[r.Group] = newGroup(r.Group)
-	}
+	m.knowsOffsets(r.Group)
+	m.pending.overtake(r.Group, r.Topic, r.Partition)
 	m.offsets.set(r.Group, r.Topic, r.Partition, c)
 }
 
@@ -109,7 +108,7 @@ func (m *Machine) applyGroupRemoved(id string) {
 	if g == nil {
 		return
 	}
-	if m.offsets.any(id) {
+	if m.offsets.any(id) || m.pending.any(id) {
 		// Offsets that are still there have not been removed by anyone; the group lives on as one that only stores them.
 		g.restore(&Saved{Since: -1})
 		return

@@ -7,7 +7,7 @@ import (
 	"moldau.io/moldau/protocol"
 )
 
-// delete removes a group without members, and all its offsets.
+// delete removes a group without members, and all its offsets, with those that open transactions would commit.
 func (m *Machine) delete(t Ticket, r *Delete) {
 	g := m.groups[r.Group]
 	switch {
@@ -19,6 +19,11 @@ func (m *Machine) delete(t Ticket, r *Delete) {
 		return
 	}
 	m.removeOffsets(g.id, func(string, int32, *Commit) bool { return true })
+	m.pending.each(g.id, func(topic string, p int32, _ []pendingCommit) {
+		if m.offsets[g.id].of(topic, p) == nil {
+			m.record(commitRecord(g.id, topic, p, nil)) // the transaction must not bring it back
+		}
+	})
 	m.record(savedRecord(g.id, nil))
 	m.stored(g, GroupDeleted, Who{}, "asked by a client")
 	m.reply(t, &DeleteResult{})
@@ -60,7 +65,7 @@ func (m *Machine) deleteOffsets(t Ticket, r *DeleteOffsets) {
 		case p.Code != protocol.None:
 		case g.subscribedTo(p.Topic):
 			p.Code = protocol.GroupSubscribedToTopic
-		case m.offsets[g.id].of(p.Topic, p.Partition) != nil:
+		case m.offsets[g.id].of(p.Topic, p.Partition) != nil, m.pending.unstable(g.id, p.Topic, p.Partition):
 			m.record(commitRecord(g.id, p.Topic, p.Partition, nil))
 		}
 	}
@@ -74,10 +79,22 @@ func (m *Machine) forgetTopics(t Ticket, r *ForgetTopics) {
 	for _, topic := range r.Topics {
 		gone[topic.Name] = topic.ID
 	}
+	match := func(topic string, _ int32, c *Commit) bool {
+		tid, ok := gone[topic]
+		return ok && (tid.IsZero() || c.TopicID.IsZero() || tid == c.TopicID)
+	}
 	for _, id := range slices.Sorted(maps.Keys(m.offsets)) {
-		m.removeOffsets(id, func(topic string, _ int32, c *Commit) bool {
-			tid, ok := gone[topic]
-			return ok && (tid.IsZero() || c.TopicID.IsZero() || tid == c.TopicID)
+		m.removeOffsets(id, match)
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.pending.of)) {
+		m.pending.each(id, func(topic string, p int32, list []pendingCommit) {
+			c := m.offsets[id].of(topic, p)
+			removed := c != nil && match(topic, p, c)
+			if !removed && slices.ContainsFunc(list, func(o pendingCommit) bool {
+				return o.commit != nil && match(topic, p, o.commit)
+			}) {
+				m.record(commitRecord(id, topic, p, nil))
+			}
 		})
 	}
 	m.reply(t, &ForgetResult{})

@@ -8,8 +8,8 @@ import (
 	"moldau.io/moldau/protocol"
 )
 
-// describe takes one group of a DescribeGroups. Subscriptions and assignments are told of a stable group only, because
-// in the others they do not belong together.
+// describe takes one group of a DescribeGroups. Subscriptions are told of a stable group only; assignments are those that
+// the members were last given, and stay visible while the group rebalances.
 func (m *Machine) describe(t Ticket, r *Describe) {
 	g := m.groups[r.Group]
 	if g == nil {
@@ -18,9 +18,12 @@ func (m *Machine) describe(t Ticket, r *Describe) {
 	}
 	res := &DescribeResult{State: g.state, Type: g.kind, Reason: g.reason}
 	for _, mem := range g.members {
-		d := DescribedMember{Member: mem.id, Instance: mem.instance, ClientID: mem.clientID, ClientHost: mem.clientHost}
+		d := DescribedMember{
+			Member: mem.id, Instance: mem.instance, ClientID: mem.clientID, ClientHost: mem.clientHost,
+			Assignment: mem.assignment,
+		}
 		if g.state == Stable {
-			d.Metadata, d.Assignment = mem.metadata(g.protocol), mem.assignment
+			d.Metadata = mem.metadata(g.protocol)
 		}
 		res.Members = append(res.Members, d)
 	}

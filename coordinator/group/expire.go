@@ -13,7 +13,7 @@ import (
 //	stable, of consumers   the time since the commit, for topics that nobody is subscribed to
 //	others                 nothing expires
 //
-// A commit that brought a time of its own (OffsetCommit v2-v4) goes by that.
+// What an open transaction is about to replace stays, and so does its group. A commit that brought a time of its own (OffsetCommit v2-v4) goes by that.
 func (m *Machine) expireOffsets(now time.Time) {
 	wall := now.UnixMilli()
 	keep := m.cfg.OffsetsRetention.Milliseconds()
@@ -22,8 +22,10 @@ func (m *Machine) expireOffsets(now time.Time) {
 		if !g.mayExpire() {
 			continue
 		}
-		none := m.removeOffsets(id, func(topic string, _ int32, c *Commit) bool {
+		none := m.removeOffsets(id, func(topic string, p int32, c *Commit) bool {
 			switch {
+			case m.pending.unstable(id, topic, p):
+				return false
 			case g.subscribedTo(topic):
 				return false
 			case c.Expires >= 0:
@@ -33,7 +35,7 @@ func (m *Machine) expireOffsets(now time.Time) {
 			}
 			return wall-c.Timestamp >= keep
 		})
-		if none && g.state == Empty && len(g.pending) == 0 {
+		if none && g.state == Empty && len(g.pending) == 0 && !m.pending.any(id) {
 			m.record(savedRecord(id, nil))
 			m.stored(g, GroupDeleted, Who{}, "it has no members and no offsets")
 		}

@@ -3,6 +3,8 @@ package group
 import (
 	"maps"
 	"slices"
+
+	"moldau.io/moldau/protocol"
 )
 
 // fetchOffsets takes one group of an OffsetFetch. What is not committed has offset -1 and no error, and so has everything
@@ -28,7 +30,23 @@ func (m *Machine) fetchOffsets(t Ticket, r *FetchOffsets) {
 			res.Topics = append(res.Topics, out)
 		}
 	}
+	if r.Stable {
+		m.hideUnstable(r.Group, res.Topics)
+	}
 	m.replyStable(t, res)
+}
+
+// hideUnstable replaces the offsets that open transactions may change by an error. The client asks again.
+func (m *Machine) hideUnstable(group string, topics []FetchedTopic) {
+	for _, topic := range topics {
+		for i, p := range topic.Partitions {
+			if m.pending.unstable(group, topic.Topic, p.Partition) {
+				hidden := fetched(p.Partition, nil)
+				hidden.Code = protocol.UnstableOffsetCommit
+				topic.Partitions[i] = hidden
+			}
+		}
+	}
 }
 
 // fetched is all of them, sorted.

@@ -222,6 +222,7 @@ func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, 
 	m.dropParked(mem, g, protocol.FencedInstanceID)
 	delete(g.unsynced, mem.id)
 	g.rename(mem, id)
+	mem.isNew = false // it is known by its instance: its session bounds how long it may stay away
 	m.setSession(now, g, mem, mem.session)
 	m.update(t, g, mem, r)
 	who := r.who(id)

@@ -21,6 +21,7 @@ type Machine struct {
 
 	groups  map[string]*group
 	offsets allOffsets
+	pending pendingOffsets
 	alarms  alarms
 	expiry  time.Time // next look for expired offsets
 	live    bool      // Loaded was called: records come from this machine's own decisions
@@ -50,7 +51,9 @@ type Reply struct {
 
 // New makes a machine without groups. rng makes member ids: seed it so that they cannot be guessed.
 func New(cfg Config, topics Topics, rng *rand.Rand) *Machine {
-	return &Machine{cfg: cfg, topics: topics, rng: rng, groups: map[string]*group{}, offsets: allOffsets{}}
+	return &Machine{
+		cfg: cfg, topics: topics, rng: rng, groups: map[string]*group{}, offsets: allOffsets{}, pending: newPendingOffsets(),
+	}
 }
 
 // Loaded ends the replay. Saved members have a session from now on; a group whose last record is not that of a stable

@@ -185,7 +185,7 @@ type FetchResult struct {
 // Describe asks what a group is doing (DescribeGroups, one group of it).
 type Describe struct{ Group string }
 
-// DescribedMember is a member as tools show it. Metadata and Assignment are empty unless the group is stable.
+// DescribedMember is a member as tools show it. Metadata is empty unless the group is stable.
 type DescribedMember struct {
 	Member, ClientID, ClientHost string
 	Instance                     *string
