@@ -31,9 +31,10 @@ type Log interface {
 
 // Groups routes requests to the shards of the partitions led here.
 type Groups struct {
-	cfg    group.Config
-	topics group.Topics
-	logger *slog.Logger
+	cfg     group.Config
+	topics  group.Topics
+	logger  *slog.Logger
+	journal *journal
 
 	mu     sync.Mutex
 	shards map[int32]*shard // nil once closed
@@ -41,14 +42,14 @@ type Groups struct {
 
 // NewGroups makes a router without shards. Lead gives it work.
 func NewGroups(cfg group.Config, topics group.Topics, logger *slog.Logger) *Groups {
-	return &Groups{cfg: cfg, topics: topics, logger: logger, shards: map[int32]*shard{}}
+	return &Groups{cfg: cfg, topics: topics, logger: logger, journal: newJournal(logger), shards: map[int32]*shard{}}
 }
 
 // Lead begins to coordinate the groups of partition p. The log is read in the background; requests wait for it. A second
 // call, for a new term of leadership, begins anew.
 func (g *Groups) Lead(p int32, log Log) {
 	s := &shard{
-		partition: p, log: log, cfg: g.cfg, topics: g.topics, logger: g.logger.With("partition", p),
+		partition: p, log: log, cfg: g.cfg, topics: g.topics, logger: g.logger.With("partition", p), journal: g.journal,
 		calls: make(chan call, queuedCalls), done: make(chan struct{}), tickets: map[group.Ticket]call{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -35,6 +35,7 @@ type shard struct {
 	cfg       group.Config
 	topics    group.Topics
 	logger    *slog.Logger
+	journal   *journal // of all shards
 
 	calls  chan call
 	done   chan struct{} // closed when run has returned
@@ -86,6 +87,7 @@ func (s *shard) stop() {
 func (s *shard) run(ctx context.Context) {
 	defer s.refuseQueued()
 	defer close(s.done)
+	defer s.journal.forget(s.partition)
 	delay := reloadDelay
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -193,6 +195,7 @@ func (s *shard) handle(now time.Time, c call) error {
 func (s *shard) gather(eff group.Effects) {
 	s.open.Records = append(s.open.Records, eff.Records...)
 	s.open.Replies = append(s.open.Replies, eff.Replies...)
+	s.open.Events = append(s.open.Events, eff.Events...)
 	s.opened++
 }
 
@@ -201,7 +204,7 @@ func (s *shard) flush(now time.Time) error {
 		return nil
 	}
 	eff := s.open
-	s.open, s.opened = group.Effects{Records: eff.Records[:0], Replies: eff.Replies[:0]}, 0
+	s.open, s.opened = group.Effects{Records: eff.Records[:0], Replies: eff.Replies[:0], Events: eff.Events[:0]}, 0
 	return s.commit(now, eff)
 }
 
@@ -209,20 +212,15 @@ func (s *shard) flush(now time.Time) error {
 // hold anything.
 func (s *shard) commit(now time.Time, eff group.Effects) error {
 	for {
-		for _, e := range eff.Events {
-			level := slog.LevelInfo
-			if e.Kind < group.RebalanceBegun || e.Kind == group.GroupLoaded {
-				level = slog.LevelDebug
-			}
-			s.logger.Log(context.Background(), level, e.Kind.Text(), "group", e.Group, "generation", e.Generation, "members", e.Members,
-				"member", e.Who.Member, "host", e.Who.Host, "reason", e.Reason)
-		}
+		s.tell(now, eff.Events, false)
 		if len(eff.Records) == 0 {
+			s.tell(now, eff.Events, true)
 			s.answer(now, eff.Replies, false)
 			return nil
 		}
 		rest, err := s.append(now, eff.Records)
 		if err == nil {
+			s.tell(now, eff.Events, true)
 			s.answer(now, eff.Replies, true)
 			return nil
 		}
@@ -234,6 +232,15 @@ func (s *shard) commit(now time.Time, eff group.Effects) error {
 		// What was appended and applied before the refusal stays; the answers do not claim it.
 		eff.Records = rest
 		eff = s.core.Rejected(now, eff, code)
+	}
+}
+
+// tell puts events into the journal: those that are so whatever becomes of the records beside them, or the others.
+func (s *shard) tell(now time.Time, events []group.Event, stored bool) {
+	for i := range events {
+		if events[i].Stored == stored {
+			s.journal.note(now, s.partition, &events[i])
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func (m *Machine) mayCommit(now time.Time, g *group, r *CommitOffsets) protocol.
 		}
 		return protocol.UnknownMemberID
 	}
-	mem, code := g.find(r.Member, r.Instance)
+	mem, code := m.find(g, r.Member, r.Instance)
 	switch {
 	case code != protocol.None:
 		return code

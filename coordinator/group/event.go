@@ -62,6 +62,9 @@ var eventTexts = [...][2]string{
 	GroupDeleted:       {"deleted", "group is deleted"},
 }
 
+// OfMember says that the kind is about one member.
+func (k EventKind) OfMember() bool { return k <= MemberFenced }
+
 // String is the kind in a word.
 func (k EventKind) String() string { return eventTexts[k][0] }
 

@@ -48,6 +48,7 @@ type group struct {
 	undo func() // takes back what was done to a member in the belief that the group's record will be written
 
 	topics map[string]struct{} // subscribed to; nil if not known
+	sizes  map[string]int      // partitions of those when the generation began; see grown
 }
 
 // member of a group, or a pending one: then only id, session and alarm count.

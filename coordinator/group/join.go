@@ -115,7 +115,7 @@ func (m *Machine) joinKnown(now time.Time, t Ticket, g *group, r *Join) {
 		m.addMember(now, t, g, r.Member, r)
 		return
 	}
-	mem, code := g.find(r.Member, r.Instance)
+	mem, code := m.find(g, r.Member, r.Instance)
 	if code != protocol.None {
 		m.reply(t, r.Refuse(code))
 		return
@@ -136,7 +136,11 @@ func (m *Machine) joinKnown(now time.Time, t Ticket, g *group, r *Join) {
 		m.rejoin(now, t, g, mem, r, why{cause: CauseSubscription, reason: " changed its subscription"})
 	case g.state == Stable:
 		// The leader may know of changes that its own subscription does not show, such as new partitions.
-		m.rejoin(now, t, g, mem, r, why{cause: CauseLeader, reason: ", the leader, asks for a new assignment"})
+		w := why{cause: CauseLeader, reason: ", the leader, asks for a new assignment"}
+		if what := m.changedTopic(g); what != "" {
+			w = why{cause: CauseTopics, reason: ", the leader, asks for a new assignment: " + what}
+		}
+		m.rejoin(now, t, g, mem, r, w)
 	default:
 		m.reply(t, r.Refuse(protocol.UnknownMemberID))
 	}

@@ -70,6 +70,7 @@ func (m *Machine) Loaded(now time.Time) Effects {
 		for _, mem := range g.members {
 			m.setSession(now, g, mem, mem.session)
 		}
+		g.sizes = m.sizes(g)
 		m.event(g, GroupLoaded, Who{}, "the coordinator was started; what was before is not known to it")
 		switch {
 		case !g.complete():
@@ -176,6 +177,16 @@ func (m *Machine) record(r Record) { m.eff.Records = append(m.eff.Records, r) }
 // event tells of a classic group.
 func (m *Machine) event(g *group, kind EventKind, who Who, reason string) {
 	m.tell(Event{Kind: kind, Group: g.id, Generation: g.generation, Members: len(g.members), Who: who, Reason: reason})
+}
+
+// find is g.find, and tells of a member whose place another one has taken.
+func (m *Machine) find(g *group, id string, instance *string) (*member, protocol.Code) {
+	mem, code := g.find(id, instance)
+	if code == protocol.FencedInstanceID {
+		m.event(g, MemberFenced, Who{Member: id, Instance: *instance},
+			fmt.Sprintf("instance %.200s is member %.200s now", *instance, g.static[*instance].id))
+	}
+	return mem, code
 }
 
 // stored is event for what is so only when the records of this call are written.

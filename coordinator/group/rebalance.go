@@ -103,6 +103,7 @@ func (m *Machine) completeJoin(now time.Time, g *group) {
 	g.generation++
 	g.protocol = &chosen
 	g.topics = g.subscribed()
+	g.sizes = m.sizes(g)
 	g.become(now, CompletingRebalance)
 	clear(g.unsynced)
 	for _, mem := range g.members {
@@ -136,6 +137,7 @@ func (m *Machine) electLeader(g *group) bool {
 func (m *Machine) becomeEmpty(now time.Time, g *group) {
 	m.record(savedRecord(g.id, &Saved{Type: g.kind, Generation: g.generation + 1, Since: now.UnixMilli()}))
 	m.stored(g, GroupEmptied, Who{}, g.reason)
+	m.eff.Events[len(m.eff.Events)-1].Generation++
 }
 
 // syncExpired removes those who joined the generation and did not sync in time.

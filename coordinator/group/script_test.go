@@ -38,6 +38,8 @@ type bench struct {
 	gens   map[string]int32  // name -> generation it was last told
 	out    []string
 	full   protocol.Code // the log refuses with this
+	topics Topics
+	events []string // since they were last asked for
 
 	remember bool     // keep the member ids that are given out
 	issued   []string // those
@@ -46,7 +48,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{
 		t: t, cfg: DefaultConfig(), now: time.UnixMilli(1_700_000_000_000).UTC(),
-		owner: map[Ticket]string{}, ids: map[string]string{}, gens: map[string]int32{},
+		owner: map[Ticket]string{}, ids: map[string]string{}, gens: map[string]int32{}, topics: noTopics{},
 	}
 	b.restart()
 	return b
@@ -55,7 +57,7 @@ func newBench(t *testing.T) *bench {
 // restart makes a new machine from the log. Nobody waits for answers any more.
 func (b *bench) restart() {
 	b.owner = map[Ticket]string{}
-	b.m = New(b.cfg, noTopics{}, rand.New(rand.NewPCG(1, uint64(len(b.log)))))
+	b.m = New(b.cfg, b.topics, rand.New(rand.NewPCG(1, uint64(len(b.log)))))
 	for _, r := range b.log {
 		b.m.Apply(r)
 	}
@@ -71,12 +73,15 @@ func (b *bench) handle(who string, req Request) {
 
 // settle does what a shell does: append, apply, answer.
 func (b *bench) settle(eff Effects) {
+	b.happened(eff, false)
 	if b.full != protocol.None && len(eff.Records) > 0 {
 		eff = b.m.Rejected(b.now, eff, b.full)
+		b.happened(eff, false)
 		if len(eff.Records) > 0 {
 			b.t.Fatalf("a refused batch asked for records: %+v", eff.Records)
 		}
 	}
+	b.happened(eff, true)
 	for _, r := range eff.Records {
 		b.log = append(b.log, r)
 		b.m.Apply(r)
@@ -445,6 +450,12 @@ func (b *bench) admin(c script.Command, who, grp string) {
 		delete(b.gens, who)
 	case "reason":
 		b.out = append(b.out, b.m.groups[grp].reason)
+	case "events":
+		b.out = append(b.out, b.events...)
+		b.events = nil
+	case "topic": // has so many partitions from now on
+		b.topics = sizedTopics{c.Args[0], int(b.number(c, "partitions", 1))}
+		b.m.topics = b.topics
 	case "waiting": // who has no answer yet
 		var names []string
 		for _, name := range b.owner {

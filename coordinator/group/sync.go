@@ -17,7 +17,7 @@ func (m *Machine) sync(now time.Time, t Ticket, r *Sync) {
 		m.reply(t, r.Refuse(protocol.UnknownMemberID))
 		return
 	}
-	mem, code := g.find(r.Member, r.Instance)
+	mem, code := m.find(g, r.Member, r.Instance)
 	switch {
 	case code != protocol.None:
 	case r.Generation != g.generation:
