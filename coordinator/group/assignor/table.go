@@ -1,0 +1,209 @@
+package assignor
+
+import (
+	"bytes"
+	"encoding/binary"
+	"unicode/utf8"
+
+	"moldau.io/moldau/protocol"
+)
+
+// table walks through keys in the order of Java's HashMap: bucket by bucket, and within a bucket in the order in which the
+// keys came. The number of buckets depends on the capacity that the map was made with and on how many keys it ever held.
+// Many keys in one bucket become a tree in Java; the list of its keys is kept by tree.
+type table[K comparable] struct {
+	nodes   []node[K]
+	buckets []int32 // index of the first node; none when empty
+	grow    int     // number of keys beyond which there are twice as many buckets
+	size    int
+}
+
+type node[K comparable] struct {
+	key  K
+	hash uint32
+	next int32
+}
+
+const (
+	none = -1
+	// bucketsDefault is what a map without a given capacity begins with.
+	bucketsDefault = 16
+	// crowd is how many keys a bucket has before the table grows, or if it has bucketsTree buckets, makes it a tree.
+	crowd       = 8
+	bucketsTree = 64
+)
+
+// newTable is a map that was made with a capacity.
+func newTable[K comparable](capacity int) *table[K] {
+	t := &table[K]{nodes: make([]node[K], 0, capacity)}
+	t.rehash(powerOfTwo(capacity))
+	return t
+}
+
+// powerOfTwo is the number of buckets for a capacity.
+func powerOfTwo(capacity int) int {
+	n := 1
+	for n < capacity {
+		n *= 2
+	}
+	return n
+}
+
+// capacityFor is the capacity that Java's collections ask for when they copy n keys into a new set.
+func capacityFor(n int) int { return max(int(float32(n)/0.75)+1, bucketsDefault) }
+
+// capacityAtLeast is the capacity that Kafka asks for when it expects n keys.
+func capacityAtLeast(n int) int { return int(float32(n)/0.75 + 1) }
+
+// rehash distributes the keys to n buckets. Keys that share a bucket afterwards stay in their order.
+func (t *table[K]) rehash(n int) {
+	old := t.buckets
+	t.buckets = make([]int32, n)
+	t.grow = int(float32(n) * 0.75)
+	last := make([]int32, n)
+	for i := range t.buckets {
+		t.buckets[i] = none
+	}
+	for _, first := range old {
+		for at := first; at != none; {
+			next := t.nodes[at].next
+			t.nodes[at].next = none
+			b := t.bucket(t.nodes[at].hash)
+			if t.buckets[b] == none {
+				t.buckets[b] = at
+			} else {
+				t.nodes[last[b]].next = at
+			}
+			last[b] = at
+			at = next
+		}
+	}
+}
+
+func (t *table[K]) bucket(hash uint32) int { return int(hash) & (len(t.buckets) - 1) }
+
+// put adds a key behind the others of its bucket unless it is there.
+func (t *table[K]) put(key K, hash uint32) {
+	hash ^= hash >> 16
+	link := &t.buckets[t.bucket(hash)]
+	before := 0
+	for *link != none {
+		n := &t.nodes[*link]
+		if n.hash == hash && n.key == key {
+			return
+		}
+		link = &n.next
+		before++
+	}
+	*link = int32(len(t.nodes))
+	t.nodes = append(t.nodes, node[K]{key, hash, none})
+	if before >= crowd {
+		t.crowded()
+	}
+	if t.size++; t.size > t.grow {
+		t.rehash(2 * len(t.buckets))
+	}
+}
+
+// putFirst adds a key before the others of its bucket unless it is there, as Java's computeIfAbsent does.
+func (t *table[K]) putFirst(key K, hash uint32) {
+	if t.size > t.grow {
+		t.rehash(2 * len(t.buckets))
+	}
+	hash ^= hash >> 16
+	first := &t.buckets[t.bucket(hash)]
+	before := 0
+	for at := *first; at != none; at = t.nodes[at].next {
+		if n := &t.nodes[at]; n.hash == hash && n.key == key {
+			return
+		}
+		before++
+	}
+	t.nodes = append(t.nodes, node[K]{key, hash, *first})
+	*first = int32(len(t.nodes) - 1)
+	if before >= crowd-1 {
+		t.crowded()
+	}
+	t.size++
+}
+
+func (t *table[K]) crowded() {
+	if len(t.buckets) < bucketsTree {
+		t.rehash(2 * len(t.buckets))
+	}
+}
+
+func (t *table[K]) remove(key K, hash uint32) {
+	hash ^= hash >> 16
+	for link := &t.buckets[t.bucket(hash)]; *link != none; {
+		n := &t.nodes[*link]
+		if n.hash == hash && n.key == key {
+			*link = n.next
+			t.size--
+			return
+		}
+		link = &n.next
+	}
+}
+
+// keys appends the keys in the order of the map.
+func (t *table[K]) keys(to []K) []K {
+	for _, first := range t.buckets {
+		for at := first; at != none; at = t.nodes[at].next {
+			to = append(to, t.nodes[at].key)
+		}
+	}
+	return to
+}
+
+// hashString is what Java hashes a string to: over the units of its UTF-16 form.
+func hashString(s string) uint32 {
+	var h uint32
+	for _, r := range s {
+		if r >= 0x10000 {
+			r -= 0x10000
+			h = 31*h + uint32(0xd800+r>>10)
+			r = 0xdc00 + r&0x3ff
+		}
+		h = 31*h + uint32(r)
+	}
+	return h
+}
+
+// hashID is what Kafka hashes a topic id to.
+func hashID(id protocol.TopicID) uint32 {
+	x := binary.BigEndian.Uint64(id[:8]) ^ binary.BigEndian.Uint64(id[8:])
+	return uint32(x>>32) ^ uint32(x)
+}
+
+// compareStrings is the order of Java's strings: by the units of their UTF-16 form, where characters that take two units
+// come before U+E000 to U+FFFF.
+func compareStrings(a, b string) int {
+	for {
+		x, n := utf8.DecodeRuneInString(a)
+		y, m := utf8.DecodeRuneInString(b)
+		switch {
+		case n == 0 || m == 0:
+			return n - m
+		case x != y:
+			return int(unitOrder(x)) - int(unitOrder(y))
+		}
+		a, b = a[n:], b[m:]
+	}
+}
+
+func unitOrder(r rune) rune {
+	switch {
+	case r >= 0x10000:
+		return r - 0x10000 + 0xd800
+	case r >= 0xd800:
+		return r + 0x100000
+	}
+	return r
+}
+
+// compareIDs is the order of Kafka's topic ids: two signed numbers.
+func compareIDs(a, b protocol.TopicID) int {
+	a[0], a[8], b[0], b[8] = a[0]^0x80, a[8]^0x80, b[0]^0x80, b[8]^0x80
+	return bytes.Compare(a[:], b[:])
+}
