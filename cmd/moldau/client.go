@@ -82,9 +82,10 @@ var wayOut = map[int16]string{
 	kerr.InvalidPartitions.Code:       "'moldau topic describe' shows how many there are; partitions are only ever added",
 	kerr.MessageTooLarge.Code: "a batch may have as many bytes as --max-bytes says and the topic's max.message.bytes, " +
 		"which 'moldau topic alter TOPIC --config max.message.bytes=N' sets",
-	kerr.NonEmptyGroup.Code:   "stop its members first; 'moldau group describe' names them",
-	kerr.GroupIDNotFound.Code: "'moldau group list' shows the groups that are there",
-	kerr.UnknownMemberID.Code: "the group has members; stop them first",
+	kerr.NonEmptyGroup.Code:          "stop its members first; 'moldau group describe' names them",
+	kerr.GroupIDNotFound.Code:        "'moldau group list' shows the groups that are there",
+	kerr.UnknownMemberID.Code:        "the group has members; stop them first, 'moldau group describe' names them",
+	kerr.GroupSubscribedToTopic.Code: "a member reads the topic; 'moldau group describe --members --verbose' shows which",
 }
 
 // brokerError is what a broker answered about a thing: Kafka's name of the error, the broker's own words, and what to do.

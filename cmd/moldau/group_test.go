@@ -17,7 +17,7 @@ func TestGroupLife(t *testing.T) {
 	}
 	var rows []groupRow
 	s.object(&rows, "group", "list")
-	if len(rows) != 1 || rows[0].Group != "database" || rows[0].State != "Empty" || rows[0].Type != "consumer" || rows[0].Coordinator != 1 {
+	if len(rows) != 1 || rows[0].Group != "database" || rows[0].State != "Empty" || rows[0].Type != "classic" || rows[0].Kind != "consumer" || rows[0].Coordinator != 1 {
 		t.Fatalf("%+v", rows)
 	}
 	describe := func() groupView {
@@ -39,7 +39,7 @@ func TestGroupLife(t *testing.T) {
 	for _, args := range [][]string{{}, {"--dry-run"}} {
 		var plan []resetRow
 		s.object(&plan, append([]string{"group", "reset", "database", "--topic", "t", "--to", "earliest"}, args...)...)
-		if len(plan) != 2 || plan[1] != (resetRow{"t", 1, 4, 0}) || describe().Lag != 6 {
+		if len(plan) != 2 || plan[1] != (resetRow{"database", "t", 1, 4, 0}) || describe().Lag != 6 {
 			t.Errorf("%+v", plan)
 		}
 	}
@@ -91,8 +91,8 @@ func TestGroupWithMembers(t *testing.T) {
 		v.Members[0].Host != "127.0.0.1" || len(v.Partitions) != 1 || v.Partitions[0].Client != "moldau" {
 		t.Errorf("%+v", v)
 	}
-	s.fails(1, []string{"group", "delete", "g"}, "NON_EMPTY_GROUP", "stop its members")
-	s.fails(1, []string{"group", "reset", "g", "--to", "end", "--execute"}, "1 members", "stop them first")
+	s.fails(1, []string{"group", "delete", "g"}, "NON_EMPTY_GROUP", "1 member holds it", "stop its members")
+	s.fails(1, []string{"group", "reset", "g", "--to", "end", "--execute"}, "is Stable", "1 member holds it", "client moldau, host 127.0.0.1", "stop them first")
 }
 
 func TestGroupFailures(t *testing.T) {

@@ -66,3 +66,17 @@ func (p startPoint) String() string {
 	}
 	return p.text
 }
+
+// in is the point's offset in a partition that holds start to end; what lies outside is moved to the nearer bound.
+func (p startPoint) in(start, end int64) int64 {
+	switch {
+	case p.start:
+		return start
+	case p.end:
+		return end
+	case p.relative > 0:
+		return max(start, end-p.relative)
+	default:
+		return min(max(start, p.exact), end)
+	}
+}
