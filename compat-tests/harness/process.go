@@ -56,9 +56,18 @@ func (o *output) now() (string, <-chan struct{}) {
 // Spawn starts a program; it is killed when the test ends.
 func Spawn(tb testing.TB, stdin io.Reader, argv ...string) *Process {
 	tb.Helper()
+	return SpawnTo(tb, stdin, nil, argv...)
+}
+
+// SpawnTo is Spawn of a program whose stdout goes to a writer of the test, if not nil, and is not kept.
+func SpawnTo(tb testing.TB, stdin io.Reader, stdout io.Writer, argv ...string) *Process {
+	tb.Helper()
 	p := &Process{name: argv[0], cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
 	p.cmd.Stdin = stdin
-	p.cmd.Stdout = &p.out
+	p.cmd.Stdout = stdout
+	if stdout == nil {
+		p.cmd.Stdout = &p.out
+	}
 	p.cmd.Stderr = &p.err
 	p.cmd.Dir = tb.TempDir()
 	// A test binary that is killed itself takes its children with it.
