@@ -28,6 +28,7 @@ type Broker struct {
 	served      *served       // the newest image whose partitions are open here: image, awaitImage
 	producerIDs *producerIDs
 	groups      *coordinator.Groups
+	lag         *groupLag // nil in tests of the connection loop
 
 	fromKafka  bool           // the data folder was Apache Kafka's, and may be again
 	orderly    bool           // whoever used the data folders before ended in order

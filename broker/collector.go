@@ -5,7 +5,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"moldau.io/moldau/coordinator/group"
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/journal"
 )
@@ -38,7 +37,6 @@ var (
 	descLogStart    = desc("moldau_log_start_offset", "First offset of a partition's log.", "topic", "partition")
 	descLogEnd      = desc("moldau_log_end_offset", "Offset that a partition's next record gets.", "topic", "partition")
 	descHW          = desc("moldau_high_watermark", "Offset that a partition is committed up to.", "topic", "partition")
-	descGroups      = desc("moldau_groups", "Groups coordinated by this broker, by state.", "state")
 	descScrubbed    = desc("moldau_scrub_bytes_total", "Bytes of logs that were read and checked by the scrub.")
 	descDamaged     = desc("moldau_scrub_damaged_partitions", "Partitions that are offline because of damaged files.")
 	descScrubRound  = desc("moldau_scrub_last_round_seconds", "How long the last whole round of the scrub took; 0: none.")
@@ -104,10 +102,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descSessions, float64(sessions))
 	gauge(descSessionPart, float64(parts))
 	count(descEvicted, evicted)
-	groups := b.groups.Count()
-	for _, state := range []group.State{group.Empty, group.PreparingRebalance, group.CompletingRebalance, group.Stable} {
-		gauge(descGroups, float64(groups[state]), string(state))
-	}
+	c.groups(ch, count, gauge)
 	if b.store != nil {
 		c.journals(ch, count, gauge)
 	}

@@ -168,7 +168,7 @@ func (w *groupWire) fetchReq(groups ...string) *kmsg.OffsetFetchRequest {
 }
 
 // eventually waits until ok.
-func eventually(t *testing.T, ok func() bool) {
+func eventually(t testing.TB, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

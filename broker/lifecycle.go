@@ -98,6 +98,7 @@ func (b *Broker) open(clusterID string) error {
 		return err
 	}
 	b.partitions = newPartitions(b, b.store)
+	b.lag = newGroupLag(b)
 	return nil
 }
 

@@ -77,6 +77,22 @@ func (s *shard) submit(c call) {
 	}
 }
 
+// offer is submit for a call that can do without an answer of the machine: it is refused where the queue is full.
+func (s *shard) offer(c call) {
+	select {
+	case s.calls <- c:
+		select {
+		case <-s.done:
+			s.refuseQueued()
+		default:
+		}
+	case <-s.done:
+		c.reply(c.req.Refuse(protocol.NotCoordinator))
+	default:
+		c.reply(c.req.Refuse(protocol.CoordinatorLoadInProgress))
+	}
+}
+
 func (s *shard) stop() {
 	s.cancel()
 	<-s.done

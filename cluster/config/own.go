@@ -79,6 +79,11 @@ var ownKeys = map[string]*Key{
 		check: notNegative,
 		Doc:   "How fast closed segments are read in the background to find damage before somebody needs them; 0 for never.",
 	},
+	"moldau.group.lag.metrics": {
+		Name: "moldau.group.lag.metrics", Type: Int, Default: text("10000"), Importance: "LOW", check: notNegative,
+		Doc: "Of how many partitions of groups the lag is in the metrics, at most; the groups that come first by name are. " +
+			"0 for none.",
+	},
 	"moldau.adopt.ignore": {
 		Name: "moldau.adopt.ignore", Type: List, Default: text(""), Importance: "LOW",
 		check: someOf("acls", "scram", "quotas", "tokens", "missing", "lagging"),

@@ -113,6 +113,8 @@ func (m *Machine) Handle(now time.Time, t Ticket, req Request) Effects {
 		m.consumerHeartbeat(now, t, r)
 	case *ConsumerDescribe:
 		m.consumerDescribe(t, r)
+	case *Committed:
+		m.committed(t, r)
 	default:
 		m.reply(t, req.Refuse(protocol.UnknownServerError))
 	}

@@ -34,6 +34,7 @@ var directions = []struct {
 	{"coordinator/group", []string{"protocol", "protocol/batch", "internal/invariant", "coordinator/group/assignor"}},
 	{"coordinator/group/assignor", []string{"protocol", "internal/invariant"}},
 	{"coordinator/txn", []string{"protocol", "protocol/batch", "internal/invariant"}},
+	{"coordinator/lag", []string{"protocol", "coordinator/group"}},
 	{"coordinator", []string{"protocol/...", "coordinator/...", "internal/invariant"}},
 
 	{"security", []string{"protocol"}},
