@@ -69,6 +69,7 @@ func (s *share) remove(id protocol.TopicID, partition int32) {
 func (s *share) add(id protocol.TopicID, partition int32, capacity int) {
 	s.change()
 	t := s.held[id]
+	s.topics.touch()
 	if t == nil {
 		t = newTable[int32](capacity)
 		s.held[id] = t

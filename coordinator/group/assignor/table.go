@@ -105,18 +105,20 @@ func (t *table[K]) put(key K, hash uint32) {
 	}
 }
 
-// putFirst adds a key before the others of its bucket unless it is there, as Java's computeIfAbsent does.
-func (t *table[K]) putFirst(key K, hash uint32) {
+// touch is what Java's computeIfAbsent does first, also for a key that is there: it grows the table when the last key was
+// one too many.
+func (t *table[K]) touch() {
 	if t.size > t.grow {
 		t.rehash(2 * len(t.buckets))
 	}
+}
+
+// putFirst adds a key that is not there before the others of its bucket, as Java's computeIfAbsent does after touch.
+func (t *table[K]) putFirst(key K, hash uint32) {
 	hash ^= hash >> 16
 	first := &t.buckets[t.bucket(hash)]
 	before := 0
 	for at := *first; at != none; at = t.nodes[at].next {
-		if n := &t.nodes[at]; n.hash == hash && n.key == key {
-			return
-		}
 		before++
 	}
 	t.nodes = append(t.nodes, node[K]{key, hash, *first})
