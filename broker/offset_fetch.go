@@ -42,7 +42,7 @@ func handleOffsetFetch(b *Broker, r *request) {
 
 // fetchOneGroup answers the versions that know one group and topics by name.
 func fetchOneGroup(b *Broker, r *request, req *kmsg.OffsetFetchRequest, resp *kmsg.OffsetFetchResponse) {
-	ask := &group.FetchOffsets{Group: req.Group, All: req.Topics == nil && r.version() >= 2, Stable: req.RequireStable}
+	ask := &group.FetchOffsets{Group: req.Group, Epoch: -1, All: req.Topics == nil && r.version() >= 2, Stable: req.RequireStable}
 	for _, t := range req.Topics {
 		ask.Topics = append(ask.Topics, group.FetchTopic{Topic: t.Topic, Partitions: t.Partitions})
 	}

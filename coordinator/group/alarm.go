@@ -12,6 +12,9 @@ const (
 	initialAlarm                  // the first rebalance of an empty group has waited
 	joinAlarm                     // members had time enough to rejoin
 	syncAlarm                     // members had time enough to sync
+
+	consumerSessionAlarm   // a member of a consumer group was silent for too long
+	consumerRebalanceAlarm // it had time enough to give partitions back
 )
 
 // alarm is one deadline. Moving it later costs a store, not a move in the heap: a heartbeat does just that, and the heap
@@ -21,6 +24,9 @@ type alarm struct {
 	at   time.Time // zero: off
 	g    *group
 	mem  *member // of sessionAlarm
+
+	consumer *consumerGroup // of the alarms of consumer groups
+	id       string         // of the member, for them
 
 	queued time.Time // time of the entry in the heap that counts; zero: none
 }
@@ -127,5 +133,7 @@ func (m *Machine) ring(now time.Time, a *alarm) {
 		m.completeJoin(now, a.g)
 	case syncAlarm:
 		m.syncExpired(now, a.g)
+	case consumerSessionAlarm, consumerRebalanceAlarm:
+		m.consumerAlarm(now, a)
 	}
 }

@@ -18,6 +18,8 @@ func (m *Machine) Apply(r Record) {
 			return
 		}
 		m.applyGroupRemoved(r.Group)
+	default:
+		m.applyConsumer(r)
 	}
 }
 
@@ -37,6 +39,9 @@ func (m *Machine) applyCommit(r Record) {
 // makes it stable, or empties it. The record that only says that a group began changes nothing.
 func (m *Machine) applySaved(id string, s *Saved) {
 	g := m.groups[id]
+	if !m.live {
+		delete(m.consumers, id) // the later record says what the group is
+	}
 	if g == nil {
 		g = newGroup(id)
 		m.groups[id] = g
@@ -131,6 +136,7 @@ func (m *Machine) Rejected(now time.Time, eff Effects, code protocol.Code) Effec
 		m.reply(r.To, refused(r.Resp, code))
 	}
 	for _, r := range records {
+		m.rejectedConsumer(now, r)
 		g := m.groups[r.Group]
 		saved, ok := r.Value.(*Saved)
 		if !ok || g == nil {
@@ -176,6 +182,8 @@ func refused(resp Response, c protocol.Code) Response {
 		return &LeaveResult{Code: c}
 	case *CommitResult:
 		return (&CommitOffsets{Partitions: r.Partitions}).Refuse(c)
+	case *ConsumerHeartbeatResult:
+		return &ConsumerHeartbeatResult{Code: c}
 	case *DeleteResult:
 		return &DeleteResult{Code: c}
 	case *DeleteOffsetsResult:

@@ -12,11 +12,24 @@ func (m *Machine) commitOffsets(now time.Time, t Ticket, r *CommitOffsets) {
 		m.reply(t, r.Refuse(protocol.InvalidGroupID))
 		return
 	}
+	if cg := m.consumers[r.Group]; cg != nil {
+		if code := cg.mayCommit(r); code != protocol.None {
+			m.reply(t, r.Refuse(code))
+			return
+		}
+		m.storeOffsets(now, t, r)
+		return
+	}
 	g := m.groups[r.Group]
 	if code := m.mayCommit(now, g, r); code != protocol.None {
 		m.reply(t, r.Refuse(code))
 		return
 	}
+	m.storeOffsets(now, t, r)
+}
+
+// storeOffsets takes the offsets of a sender that may commit.
+func (m *Machine) storeOffsets(now time.Time, t Ticket, r *CommitOffsets) {
 	wall := now.UnixMilli()
 	expires := int64(-1)
 	if r.Retention >= 0 {

@@ -9,6 +9,10 @@ import (
 
 // delete removes a group without members, and all its offsets, with those that open transactions would commit.
 func (m *Machine) delete(t Ticket, r *Delete) {
+	if g := m.consumers[r.Group]; g != nil {
+		m.deleteConsumer(t, g, r)
+		return
+	}
 	g := m.groups[r.Group]
 	switch {
 	case g == nil:
@@ -18,15 +22,19 @@ func (m *Machine) delete(t Ticket, r *Delete) {
 		m.reply(t, r.Refuse(protocol.NonEmptyGroup))
 		return
 	}
-	m.removeOffsets(g.id, func(string, int32, *Commit) bool { return true })
-	m.pending.each(g.id, func(topic string, p int32, _ []pendingCommit) {
-		if m.offsets[g.id].of(topic, p) == nil {
-			m.record(commitRecord(g.id, topic, p, nil)) // the transaction must not bring it back
-		}
-	})
+	m.removeAllOffsets(g.id)
 	m.record(savedRecord(g.id, nil))
 	m.stored(g, GroupDeleted, Who{}, "asked by a client")
 	m.reply(t, &DeleteResult{})
+}
+
+func (m *Machine) removeAllOffsets(id string) {
+	m.removeOffsets(id, func(string, int32, *Commit) bool { return true })
+	m.pending.each(id, func(topic string, p int32, _ []pendingCommit) {
+		if m.offsets[id].of(topic, p) == nil {
+			m.record(commitRecord(id, topic, p, nil)) // the transaction must not bring it back
+		}
+	})
 }
 
 // removeOffsets writes tombstones for the offsets that match, in a fixed order, and says whether none is left.
@@ -47,15 +55,15 @@ func (m *Machine) removeOffsets(id string, match func(topic string, partition in
 
 // deleteOffsets takes OffsetDelete. Offsets of topics that members are subscribed to stay.
 func (m *Machine) deleteOffsets(t Ticket, r *DeleteOffsets) {
-	g := m.groups[r.Group]
+	g, cg := m.groups[r.Group], m.consumers[r.Group]
 	switch {
 	case r.Group == "":
 		m.reply(t, r.Refuse(protocol.InvalidGroupID))
 		return
-	case g == nil:
+	case g == nil && cg == nil:
 		m.reply(t, r.Refuse(protocol.GroupIDNotFound))
 		return
-	case g.state != Empty && g.kind != consumerType:
+	case cg == nil && g.state != Empty && g.kind != consumerType:
 		m.reply(t, r.Refuse(protocol.NonEmptyGroup))
 		return
 	}
@@ -63,10 +71,10 @@ func (m *Machine) deleteOffsets(t Ticket, r *DeleteOffsets) {
 		p := &r.Partitions[i]
 		switch {
 		case p.Code != protocol.None:
-		case g.subscribedTo(p.Topic):
+		case cg != nil && cg.subscribedTo(p.Topic), cg == nil && g.subscribedTo(p.Topic):
 			p.Code = protocol.GroupSubscribedToTopic
-		case m.offsets[g.id].of(p.Topic, p.Partition) != nil, m.pending.unstable(g.id, p.Topic, p.Partition):
-			m.record(commitRecord(g.id, p.Topic, p.Partition, nil))
+		case m.offsets[r.Group].of(p.Topic, p.Partition) != nil, m.pending.unstable(r.Group, p.Topic, p.Partition):
+			m.record(commitRecord(r.Group, p.Topic, p.Partition, nil))
 		}
 	}
 	m.reply(t, &DeleteOffsetsResult{Partitions: r.Partitions})

@@ -36,6 +36,13 @@ func (m *Machine) describe(t Ticket, r *Describe) {
 // list takes ListGroups. Names of states and types are compared without regard to case; unknown ones match nothing.
 func (m *Machine) list(t Ticket, r *List) {
 	res := &ListResult{}
+	if wants(r.Types, "Consumer") {
+		for _, id := range sortedKeys(m.consumers) {
+			if s := m.consumers[id].state(); wants(r.States, string(s)) {
+				res.Groups = append(res.Groups, ListedGroup{Group: id, ProtocolType: consumerType, State: s, Consumer: true})
+			}
+		}
+	}
 	if wants(r.Types, "Classic") {
 		for _, id := range slices.Sorted(maps.Keys(m.groups)) {
 			if g := m.groups[id]; wants(r.States, string(g.state)) {
@@ -43,6 +50,7 @@ func (m *Machine) list(t Ticket, r *List) {
 			}
 		}
 	}
+	slices.SortFunc(res.Groups, func(a, b ListedGroup) int { return strings.Compare(a.Group, b.Group) })
 	m.replyStable(t, res)
 }
 

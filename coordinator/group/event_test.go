@@ -7,28 +7,6 @@ import (
 	"time"
 )
 
-// sizedTopics is metadata with one topic.
-type sizedTopics struct {
-	name string
-	size int
-}
-
-func (t sizedTopics) Now() Metadata { return onlyTopic{t, noTopics{}} }
-
-type onlyTopic struct {
-	sizedTopics
-	noTopics
-}
-
-func (t onlyTopic) Now() Metadata { return t }
-
-func (t onlyTopic) Topic(name string) (Topic, bool) {
-	if name != t.name || t.size == 0 {
-		return Topic{}, false
-	}
-	return Topic{Name: name, Partitions: t.size}, true
-}
-
 // happened keeps the events of a call, as a shell does: those that are so only when the records are written by the name of
 // stored.
 func (b *bench) happened(eff Effects, stored bool) {

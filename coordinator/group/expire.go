@@ -17,6 +17,7 @@ import (
 func (m *Machine) expireOffsets(now time.Time) {
 	wall := now.UnixMilli()
 	keep := m.cfg.OffsetsRetention.Milliseconds()
+	m.expireConsumers(wall, keep)
 	for _, id := range slices.Sorted(maps.Keys(m.groups)) {
 		g := m.groups[id]
 		if !g.mayExpire() {

@@ -10,6 +10,12 @@ import (
 // fetchOffsets takes one group of an OffsetFetch. What is not committed has offset -1 and no error, and so has everything
 // of a group that does not exist.
 func (m *Machine) fetchOffsets(t Ticket, r *FetchOffsets) {
+	if g := m.consumers[r.Group]; g != nil {
+		if code := g.mayFetch(r); code != protocol.None {
+			m.reply(t, r.Refuse(code))
+			return
+		}
+	}
 	committed := m.offsets[r.Group]
 	res := &FetchResult{}
 	if r.All {

@@ -19,12 +19,15 @@ type Machine struct {
 	topics Topics
 	rng    *rand.Rand // member ids
 
-	groups  map[string]*group
-	offsets allOffsets
-	pending pendingOffsets
-	alarms  alarms
-	expiry  time.Time // next look for expired offsets
-	live    bool      // Loaded was called: records come from this machine's own decisions
+	groups    map[string]*group         // classic
+	consumers map[string]*consumerGroup // of the new protocol; an id is in one of the two
+	making    *consumerGroup            // made by this call; Apply takes it over
+	seen      topicsSeen
+	offsets   allOffsets
+	pending   pendingOffsets
+	alarms    alarms
+	expiry    time.Time // next look for expired offsets
+	live      bool      // Loaded was called: records come from this machine's own decisions
 
 	// eff is filled by one call of Handle, Tick, Loaded or Rejected, and lent to its caller.
 	eff Effects
@@ -52,7 +55,8 @@ type Reply struct {
 // New makes a machine without groups. rng makes member ids: seed it so that they cannot be guessed.
 func New(cfg Config, topics Topics, rng *rand.Rand) *Machine {
 	return &Machine{
-		cfg: cfg, topics: topics, rng: rng, groups: map[string]*group{}, offsets: allOffsets{}, pending: newPendingOffsets(),
+		cfg: cfg, topics: topics, rng: rng, groups: map[string]*group{}, consumers: map[string]*consumerGroup{},
+		offsets: allOffsets{}, pending: newPendingOffsets(),
 	}
 }
 
@@ -62,6 +66,7 @@ func (m *Machine) Loaded(now time.Time) Effects {
 	m.begin()
 	m.live = true
 	m.expiry = now.Add(m.cfg.RetentionCheck)
+	m.loadConsumers(now)
 	for _, id := range slices.Sorted(maps.Keys(m.groups)) {
 		g := m.groups[id]
 		if len(g.members) == 0 {
@@ -152,6 +157,9 @@ func (m *Machine) Count() map[State]int {
 	for _, g := range m.groups {
 		n[g.state]++
 	}
+	for _, g := range m.consumers {
+		n[g.state()]++
+	}
 	return n
 }
 
@@ -159,6 +167,7 @@ func (m *Machine) begin() {
 	m.eff.Records = m.eff.Records[:0]
 	m.eff.Replies = m.eff.Replies[:0]
 	m.eff.Events = m.eff.Events[:0]
+	m.making = nil
 }
 
 func (m *Machine) reply(t Ticket, resp Response) {

@@ -153,7 +153,7 @@ func (m *Machine) EndTransaction(producer int64, committed bool) {
 
 // knowsOffsets makes the group if need be: one that only ever stored offsets has no record of its own.
 func (m *Machine) knowsOffsets(group string) {
-	if m.groups[group] == nil {
+	if m.groups[group] == nil && m.consumers[group] == nil {
 		m.groups[group] = newGroup(group)
 	}
 }

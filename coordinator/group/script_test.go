@@ -2,7 +2,6 @@ package group
 
 import (
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -13,16 +12,6 @@ import (
 	"moldau.io/moldau/internal/script"
 	"moldau.io/moldau/protocol"
 )
-
-// noTopics is metadata without topics.
-type noTopics struct{}
-
-func (noTopics) Now() Metadata                            { return noTopics{} }
-func (noTopics) Version() int64                           { return 0 }
-func (noTopics) Topic(string) (Topic, bool)               { return Topic{}, false }
-func (noTopics) TopicByID(protocol.TopicID) (Topic, bool) { return Topic{}, false }
-func (noTopics) Names() iter.Seq[string]                  { return func(func(string) bool) {} }
-func (noTopics) Racks(protocol.TopicID, int32) []string   { return nil }
 
 // bench is a machine with a log in memory and clients that are known by short names: the name stands for the member id
 // that the client was given, and for its client id.
@@ -38,7 +27,7 @@ type bench struct {
 	gens   map[string]int32  // name -> generation it was last told
 	out    []string
 	full   protocol.Code // the log refuses with this
-	topics Topics
+	topics *fakeTopics
 	events []string // since they were last asked for
 
 	remember bool     // keep the member ids that are given out
@@ -48,7 +37,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{
 		t: t, cfg: DefaultConfig(), now: time.UnixMilli(1_700_000_000_000).UTC(),
-		owner: map[Ticket]string{}, ids: map[string]string{}, gens: map[string]int32{}, topics: noTopics{},
+		owner: map[Ticket]string{}, ids: map[string]string{}, gens: map[string]int32{}, topics: &fakeTopics{},
 	}
 	b.restart()
 	return b
@@ -194,7 +183,7 @@ func (b *bench) show(who string, resp Response) string {
 	case *ForgetResult:
 		return r.Code.Error()
 	}
-	return fmt.Sprintf("%T", resp)
+	return b.showConsumer(who, resp)
 }
 
 func showRecord(b *bench, r Record) string {
@@ -215,7 +204,10 @@ func showRecord(b *bench, r Record) string {
 	if r.Kind == KindCommit {
 		return fmt.Sprintf("remove %s %s-%d", r.Group, r.Topic, r.Partition)
 	}
-	return "remove " + r.Group
+	if r.Kind == KindSaved {
+		return "remove " + r.Group
+	}
+	return b.showConsumerRecord(r)
 }
 
 func codes(cs []protocol.Code) string {
@@ -236,6 +228,7 @@ func deref(s *string) string {
 // check holds what must be true of a machine at any time.
 func check(t *testing.T, m *Machine) {
 	t.Helper()
+	checkConsumers(t, m)
 	for id, g := range m.groups {
 		waiting := 0
 		for _, mem := range g.members {
@@ -454,8 +447,7 @@ func (b *bench) admin(c script.Command, who, grp string) {
 		b.out = append(b.out, b.events...)
 		b.events = nil
 	case "topic": // has so many partitions from now on
-		b.topics = sizedTopics{c.Args[0], int(b.number(c, "partitions", 1))}
-		b.m.topics = b.topics
+		b.topics.set(who, int(b.number(c, "partitions", 1)))
 	case "waiting": // who has no answer yet
 		var names []string
 		for _, name := range b.owner {
@@ -464,6 +456,9 @@ func (b *bench) admin(c script.Command, who, grp string) {
 		slices.Sort(names)
 		b.out = append(b.out, strings.Join(names, " "))
 	default:
+		if b.consumer(c, who, grp) {
+			return
+		}
 		b.t.Fatalf("unknown command: %s", c.Line)
 	}
 }

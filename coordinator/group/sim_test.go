@@ -88,7 +88,7 @@ func (w *world) failf(format string, args ...any) {
 
 // start loads a machine from the log.
 func (w *world) start() {
-	w.m = New(DefaultConfig(), noTopics{}, rand.New(rand.NewPCG(w.rng.Uint64(), 1)))
+	w.m = New(DefaultConfig(), &fakeTopics{}, rand.New(rand.NewPCG(w.rng.Uint64(), 1)))
 	for _, r := range w.log {
 		w.m.Apply(r)
 	}
@@ -377,7 +377,7 @@ func hard(m *Machine, settled func(id string) bool) string {
 
 // replayed compares the machine with one that is made from its log.
 func (w *world) replayed() {
-	other := New(DefaultConfig(), noTopics{}, rand.New(rand.NewPCG(1, 1)))
+	other := New(DefaultConfig(), &fakeTopics{}, rand.New(rand.NewPCG(1, 1)))
 	for _, r := range w.log {
 		other.Apply(r)
 	}

@@ -1,0 +1,174 @@
+package group
+
+import (
+	"errors"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"time"
+
+	"moldau.io/moldau/protocol"
+)
+
+// regexInterval is how long a group must wait at least before its expressions are matched with the topics again.
+const regexInterval = 10 * time.Second
+
+// updateRegex takes a change of the member's expression, and matches the group's expressions with the names of the topics
+// if that is due. It says whether the group's epoch must rise for it.
+//
+// Kafka matches in the background: there the heartbeat that brings a new expression is answered before its topics are
+// known, in the old epoch, and the epoch rises by itself a moment later. Here the same heartbeat brings the topics. When
+// expressions are matched again is the same: for a new one, after topics were made, and once in an interval; never twice
+// within ten seconds.
+func (m *Machine) updateRegex(b *beat) (bump bool, no *refusal) {
+	g := b.g
+	from, to := b.wasDesc.pattern(), b.desc.pattern()
+	refresh := false
+	if !same(b.wasDesc.Regex, b.desc.Regex) {
+		b.subscription = true
+		if from != "" && g.patterns[from] == 1 {
+			m.record(Record{Kind: KindRegex, Group: g.id, Name: from})
+			if re := g.regexes[from]; re != nil {
+				b.change(re.Topics, subscriptions{patterns: -1})
+			}
+		}
+		switch {
+		case to == "":
+			bump = from != ""
+		case g.patterns[to] == 0:
+			if _, err := compile(to); err != nil {
+				return false, refuse(protocol.InvalidRegularExpression,
+					"SubscribedTopicRegex `%s` is not a valid regular expression: %s.", to, whatIsWrong(err))
+			}
+			refresh = true
+		default:
+			bump = g.regexes[to] != nil
+		}
+	}
+	if !refresh && len(g.patterns) == 0 || !m.mayResolve(b.now, g) {
+		return bump, nil
+	}
+	n := len(g.patterns)
+	if from != to {
+		if from != "" && g.patterns[from] == 1 {
+			n--
+		}
+		if to != "" && g.patterns[to] == 0 {
+			n++
+		}
+	}
+	md := m.topics.Now()
+	refresh = refresh || n != len(g.regexes) || g.resolved.version < m.newTopics(md) ||
+		b.now.UnixMilli() > g.resolved.at+m.cfg.RegexRefresh.Milliseconds()
+	if !refresh || n == 0 {
+		return bump, nil
+	}
+	return m.resolve(b, md) || bump, nil
+}
+
+// mayResolve holds a group to one look at all topics in an interval. A clock that was set back does not stop it.
+func (m *Machine) mayResolve(now time.Time, g *consumerGroup) bool {
+	if len(g.regexes) == 0 {
+		return true
+	}
+	past := now.UnixMilli() - g.resolved.at
+	return past > regexInterval.Milliseconds() || past < 0
+}
+
+// resolve matches all expressions of the group with all topics, and says whether any matches others than before.
+func (m *Machine) resolve(b *beat, md Metadata) (changed bool) {
+	g := b.g
+	patterns := sortedKeys(g.patterns)
+	if from := b.wasDesc.pattern(); from != "" && from != b.desc.pattern() && g.patterns[from] == 1 {
+		patterns = slices.DeleteFunc(patterns, func(p string) bool { return p == from })
+	}
+	if to := b.desc.pattern(); to != "" && g.patterns[to] == 0 {
+		patterns = append(patterns, to)
+	}
+	b.resolved = make(map[string]*Regex, len(patterns))
+	for _, pattern := range patterns {
+		found := &Regex{Topics: match(pattern, md), Version: md.Version(), Timestamp: b.now.UnixMilli()}
+		b.resolved[pattern] = found
+		var before []string
+		if old := g.regexes[pattern]; old != nil {
+			before = old.Topics
+		}
+		if !slices.Equal(before, found.Topics) {
+			changed = true
+			b.change(before, subscriptions{patterns: -1})
+			b.change(found.Topics, subscriptions{patterns: 1})
+		}
+		m.record(Record{Kind: KindRegex, Group: g.id, Name: pattern, Value: found})
+	}
+	return changed
+}
+
+// match is the names of the topics that the whole of an expression matches, sorted. An expression that is none, which a
+// record may bring, matches nothing.
+func match(pattern string, md Metadata) []string {
+	topics := []string{}
+	re, err := compile(pattern)
+	if err != nil {
+		return topics
+	}
+	for name := range md.Names() {
+		if re.MatchString(name) {
+			topics = append(topics, name)
+		}
+	}
+	return topics
+}
+
+// compile makes an expression that matches whole names only. The syntax is RE2's, as that of Kafka's RE2/J is.
+func compile(pattern string) (*regexp.Regexp, error) {
+	if _, err := regexp.Compile(pattern); err != nil {
+		return nil, err
+	}
+	return regexp.Compile(`\A(?:` + pattern + `)\z`)
+}
+
+// whatIsWrong is what is wrong with an expression.
+func whatIsWrong(err error) string {
+	var e *syntax.Error
+	if errors.As(err, &e) {
+		return string(e.Code)
+	}
+	return err.Error()
+}
+
+// topicsSeen is how the machine knows whether topics were made since expressions were matched.
+type topicsSeen struct {
+	known   bool
+	version int64
+	names   uint64 // a hash of all names
+	changed int64  // the version in which names was first what it is
+}
+
+// newTopics is the version of the metadata since which the names of the topics are what they are.
+func (m *Machine) newTopics(md Metadata) int64 {
+	s := &m.seen
+	if v := md.Version(); !s.known || s.version != v {
+		h := uint64(fnvOffset)
+		for name := range md.Names() {
+			h = fnv(fnv(h, name), "\x00")
+		}
+		if !s.known || s.names != h {
+			s.names, s.changed = h, v
+		}
+		s.known, s.version = true, v
+	}
+	return s.changed
+}
+
+const (
+	fnvOffset = 14695981039346656037
+	fnvPrime  = 1099511628211
+)
+
+// fnv goes on with a hash (FNV-1a).
+func fnv(h uint64, s string) uint64 {
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * fnvPrime
+	}
+	return h
+}
