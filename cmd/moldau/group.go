@@ -17,12 +17,12 @@ import (
 func newGroup(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "group",
-		Short: "List, describe, reset and delete consumer groups",
+		Short: "List, describe, watch, reset and delete consumer groups",
 		Args:  cobra.NoArgs,
 		RunE:  helpOrUsage,
 	}
 	c := addClusterFlags(w, cmd)
-	cmd.AddCommand(newGroupList(w, c), newGroupDescribe(w, c), newGroupReset(w, c),
+	cmd.AddCommand(newGroupList(w, c), newGroupDescribe(w, c), newGroupWatch(w, c), newGroupReset(w, c),
 		newGroupDelete(w, c), newGroupDeleteOffsets(w, c), newGroupExport(w, c), newGroupImport(w, c),
 		newGroupValidateRegex(w))
 	return cmd

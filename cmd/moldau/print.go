@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 )
 
 // printJSON writes v on lines of its own, indented for people; programs do not mind.
@@ -32,9 +33,19 @@ func (t *table) row(cells ...any) {
 		if i > 0 {
 			fmt.Fprint(t.tw, "\t")
 		}
-		fmt.Fprint(t.tw, c)
+		fmt.Fprint(t.tw, harmless(fmt.Sprint(c)))
 	}
 	fmt.Fprintln(t.tw)
+}
+
+// harmless is s without what would move the cursor or end a cell: names come from clients, who may put anything in them.
+func harmless(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 func (t *table) flush() error { return t.tw.Flush() }
