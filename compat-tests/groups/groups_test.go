@@ -19,4 +19,8 @@ func TestGroups(t *testing.T) {
 		{"franz-go", "cooperative"}} {
 		play("members/"+c[0]+"/"+c[1], func(s *story) { members(s, c[0], c[1]) })
 	}
+	play("smooth/java/cooperative", func(s *story) { smooth(s, "java", "cooperative") })
+	play("smooth/confluent-kafka/cooperative", func(s *story) { smooth(s, "confluent-kafka", "cooperative") })
+	play("stops/java", func(s *story) { stops(s, "java") })
+	play("rolling/java/range", func(s *story) { rolling(s, "java", "range", 20) })
 }

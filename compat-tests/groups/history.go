@@ -55,6 +55,11 @@ func (h History) Of(group string) History {
 	return h.where(func(e *Event) bool { return e.Group == group })
 }
 
+// Without is what the others saw.
+func (h History) Without(member string) History {
+	return h.where(func(e *Event) bool { return e.Member != member })
+}
+
 // Between is what was seen at or after from and before to.
 func (h History) Between(from, to int64) History {
 	return h.where(func(e *Event) bool { return e.At >= from && e.At < to })

@@ -199,18 +199,23 @@ type member struct {
 	options  string // further words of the command
 }
 
-func (m member) key() string {
-	if m.process != "" {
-		return m.process
+// command names the member to its program, which runs those of several groups.
+func (m member) command() string { return m.group + "/" + m.name }
+
+func (s *story) program(m member) *program {
+	s.t.Helper()
+	name := m.process
+	if name == "" {
+		name = m.program
 	}
-	return m.program
+	return s.start(s.t, m.program, name)
 }
 
 // open starts members and waits until they have subscribed.
 func (s *story) open(ms ...member) {
 	s.t.Helper()
 	for _, m := range ms {
-		words := []string{"open", m.name, "group=" + m.group, "protocol=" + m.protocol, m.options}
+		words := []string{"open", m.command(), "name=" + m.name, "group=" + m.group, "protocol=" + m.protocol, m.options}
 		if m.pattern != "" {
 			words = append(words, "pattern="+m.pattern)
 		} else {
@@ -227,7 +232,7 @@ func (s *story) open(ms ...member) {
 func (s *story) tell(verb string, then Kind, ms ...member) {
 	s.t.Helper()
 	for _, m := range ms {
-		s.command(m, then, verb+" "+m.name)
+		s.command(m, then, verb+" "+m.command())
 	}
 }
 
@@ -238,7 +243,7 @@ func (s *story) close(ms ...member) {
 
 func (s *story) command(m member, then Kind, line string) {
 	s.t.Helper()
-	p := s.start(s.t, m.program, m.key())
+	p := s.program(m)
 	key := m.name + " " + string(then)
 	s.mu.Lock()
 	before := s.sight(m.group).kinds[key]
@@ -247,6 +252,16 @@ func (s *story) command(m member, then Kind, line string) {
 		s.t.Fatalf("%s: %v", line, err)
 	}
 	s.await(m.group, line, func(g *sight) bool { return g.kinds[key] > before })
+}
+
+// resume lets members poll again that hold still.
+func (s *story) resume(ms ...member) {
+	s.t.Helper()
+	for _, m := range ms {
+		if _, err := fmt.Fprintln(s.program(m).stdin, "go "+m.command()); err != nil {
+			s.t.Fatalf("%s: %v", m.name, err)
+		}
+	}
 }
 
 // await waits until what is known of a group satisfies cond.

@@ -29,13 +29,13 @@ func main() {
 			members[words[1]].commands <- words[0]
 			continue
 		}
-		m := &member{name: words[1], options: map[string]string{}, commands: make(chan string, 16),
-			read: map[string]int64{}}
+		m := &member{options: map[string]string{}, commands: make(chan string, 16), read: map[string]int64{}}
 		for _, word := range words[2:] {
 			key, value, _ := strings.Cut(word, "=")
 			m.options[key] = value
 		}
-		members[m.name] = m
+		m.name = m.options["name"]
+		members[words[1]] = m
 		go m.run(os.Args[1])
 	}
 }

@@ -12,12 +12,12 @@ import org.apache.kafka.common.serialization.StringDeserializer;
  * Members of consumer groups, a thread each, by commands on stdin; what they see goes to stdout (see ../history.go).
  *
  * <pre>
- * open NAME group=G topics=A,B|pattern=RE protocol=range|cooperative|consumer [commit=each|revoke] [instance=I]
+ * open KEY name=M group=G topics=A,B|pattern=RE protocol=range|cooperative|consumer [commit=each|revoke] [instance=I]
  *      [assignor=A] [session=MS] [heartbeat=MS] [maxpoll=MS]
- * hold NAME      stop polling
- * go NAME        poll again
- * commit NAME    commit what has been read
- * close NAME
+ * hold KEY       stop polling
+ * go KEY         poll again
+ * commit KEY     commit what has been read
+ * close KEY
  * </pre>
  */
 public class Members {
@@ -61,11 +61,11 @@ public class Members {
         boolean held;
 
         Member(String bootstrap, String[] words) {
-            name = words[1];
             for (int i = 2; i < words.length; i++) {
                 String[] pair = words[i].split("=", 2);
                 options.put(pair[0], pair[1]);
             }
+            name = options.get("name");
             config.put("bootstrap.servers", bootstrap);
             config.put("client.id", name);
             config.put("auto.offset.reset", "earliest");

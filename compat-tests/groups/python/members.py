@@ -18,8 +18,8 @@ POLL = 0.02
 class Member:
     """One consumer. options are the words of the open command."""
 
-    def __init__(self, bootstrap, name, options):
-        self.bootstrap, self.name, self.options = bootstrap, name, options
+    def __init__(self, bootstrap, options):
+        self.bootstrap, self.name, self.options = bootstrap, options["name"], options
         self.commands = queue.Queue()
         self.read = {}  # "topic-0" to the offset after the last record that was read; not committed yet
         self.held = False
@@ -152,11 +152,11 @@ def split(name):
 def main():
     members = {}
     for line in sys.stdin:
-        verb, name, *words = line.split()
+        verb, key, *words = line.split()
         if verb == "open":
-            members[name] = Member(sys.argv[1], name, dict(w.split("=", 1) for w in words))
+            members[key] = Member(sys.argv[1], dict(w.split("=", 1) for w in words))
         else:
-            members[name].commands.put(verb)
+            members[key].commands.put(verb)
 
 
 main()
