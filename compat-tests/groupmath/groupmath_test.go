@@ -22,6 +22,13 @@ func TestFreshAssignments(t *testing.T) {
 	compare(t, text, "MOLDAU_ASSIGNMENTS", "./coordinator/group/assignor", "TestKafkaAssignments")
 }
 
+// TestFreshHashes has Kafka hash topics and groups of them. With MOLDAU_GOLDEN_OUT=coordinator/group/testdata/kafka-4.4.0-hashes.gz
+// they are kept.
+func TestFreshHashes(t *testing.T) {
+	text := run(t, "Hashes", seed(t), 250)
+	compare(t, text, "MOLDAU_HASHES", "./coordinator/group", "TestKafkaMetadataHashes")
+}
+
 func seed(t *testing.T) int {
 	if s := os.Getenv("MOLDAU_SEED"); s != "" {
 		n, err := strconv.Atoi(s)
