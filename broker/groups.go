@@ -12,6 +12,7 @@ import (
 	"moldau.io/moldau/coordinator"
 	"moldau.io/moldau/coordinator/group"
 	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/protocol/compress"
 )
 
 // groupTopics is what the coordinator of groups sees of the metadata.
@@ -107,7 +108,14 @@ func (b *Broker) consumerConfig(id string) group.ConsumerConfig {
 func newGroups(b *Broker, log *slog.Logger) *coordinator.Groups {
 	cfg := groupConfig(b.static)
 	cfg.ConsumerOf = b.consumerConfig
-	return coordinator.NewGroups(cfg, groupTopics{b}, log)
+	g := coordinator.NewGroups(cfg, groupTopics{b}, log)
+	switch n := b.static.Int("offsets.topic.compression.codec"); {
+	case n >= int64(compress.None) && n <= int64(compress.Zstd):
+		g.Compress(compress.Codec(n))
+	default:
+		log.Warn("there is no such codec; groups are written without compression", "offsets.topic.compression.codec", n)
+	}
+	return g
 }
 
 // forgetTopics tells the coordinator of deleted topics: their committed offsets go with them.

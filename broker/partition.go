@@ -178,6 +178,10 @@ func (p *Partition) Append(records []byte) (last protocol.Offset, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if limit := p.rules.Load().batch.MaxBytes; len(b) > limit {
+		return 0, protocol.Errorf(protocol.MessageTooLarge,
+			"a batch of %d bytes for %s, whose max.message.bytes is %d", len(b), p.id, limit)
+	}
 	a, err := p.append(time.Now(), b, true)
 	return a.Last, err
 }

@@ -13,6 +13,7 @@ import (
 
 	"moldau.io/moldau/coordinator/group"
 	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/protocol/compress"
 )
 
 // GroupsTopic is the internal topic that groups live in.
@@ -38,6 +39,7 @@ type Groups struct {
 	topics  group.Topics
 	logger  *slog.Logger
 	journal *journal
+	codec   compress.Codec
 
 	mu     sync.Mutex
 	shards map[int32]*shard // nil once closed
@@ -48,12 +50,16 @@ func NewGroups(cfg group.Config, topics group.Topics, logger *slog.Logger) *Grou
 	return &Groups{cfg: cfg, topics: topics, logger: logger, journal: newJournal(logger), shards: map[int32]*shard{}}
 }
 
+// Compress makes batches be written with the codec (offsets.topic.compression.codec). It is called before Lead.
+func (g *Groups) Compress(codec compress.Codec) { g.codec = codec }
+
 // Lead begins to coordinate the groups of partition p. The log is read in the background; requests wait for it. A second
 // call, for a new term of leadership, begins anew.
 func (g *Groups) Lead(p int32, log Log) {
 	s := &shard{
 		partition: p, log: log, cfg: g.cfg, topics: g.topics, logger: g.logger.With("partition", p), journal: g.journal,
 		calls: make(chan call, queuedCalls), done: make(chan struct{}), tickets: map[group.Ticket]call{},
+		writer: writer{codec: g.codec},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel

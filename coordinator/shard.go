@@ -15,7 +15,7 @@ import (
 const (
 	queuedCalls   = 1024            // a full queue makes connections wait
 	batchCallsMax = 256             // commits that share one batch
-	batchBytesMax = 512 << 10       // of records in one batch; the topic takes 1 MiB
+	batchBytesMax = 512 << 10       // of what shares a batch and need not; the topic takes 1 MiB
 	commitTimeout = 5 * time.Second // offsets.commit.timeout.ms
 	countInterval = time.Second     // how old metrics may be
 	reloadDelay   = 100 * time.Millisecond
@@ -44,16 +44,17 @@ type shard struct {
 
 	// The rest is run's: no lock guards it because only that goroutine touches it.
 
-	core    *group.Machine
-	ticket  group.Ticket
-	tickets map[group.Ticket]call // parked in the machine, or waiting for a commit
-	next    protocol.Offset       // all below was applied
-	waiting []waiting             // in the order of their offsets
-	open    group.Effects         // commits that are not yet appended; see gather
-	opened  int                   // calls in it
-	writer  writer
-	counted time.Time // when count was made
-	stale   bool      // something happened since
+	core      *group.Machine
+	ticket    group.Ticket
+	tickets   map[group.Ticket]call // parked in the machine, or waiting for a commit
+	next      protocol.Offset       // all below was applied
+	waiting   []waiting             // in the order of their offsets
+	open      group.Effects         // commits that are not yet appended; see gather
+	opened    int                   // calls in it
+	openBytes int                   // about what it takes in a batch
+	writer    writer
+	counted   time.Time // when count was made
+	stale     bool      // something happened since
 }
 
 // waiting is what will be answered once all below end is committed.
@@ -188,10 +189,15 @@ func (s *shard) handleAll(c call) error {
 }
 
 func (s *shard) handle(now time.Time, c call) error {
-	_, isCommit := c.req.(*group.CommitOffsets)
+	commit, isCommit := c.req.(*group.CommitOffsets)
 	_, isHeartbeat := c.req.(*group.Heartbeat)
-	if s.opened >= batchCallsMax || !isCommit && !isHeartbeat {
-		// What comes now may depend on the commits before it.
+	size := 0
+	if isCommit {
+		size = roughSize(commit)
+	}
+	if s.opened >= batchCallsMax || !isCommit && !isHeartbeat || s.openBytes+size > batchBytesMax {
+		// What comes now may depend on the commits before it; or it is so large that its batch might be refused, which must
+		// not take others along.
 		if err := s.flush(now); err != nil {
 			return err
 		}
@@ -199,20 +205,21 @@ func (s *shard) handle(now time.Time, c call) error {
 	s.ticket++
 	s.tickets[s.ticket] = c
 	eff := s.core.Handle(now, s.ticket, c.req)
-	if isCommit && len(eff.Records) > 0 {
-		s.gather(eff)
-		return nil
+	if !isCommit || len(eff.Records) == 0 {
+		return s.commit(now, eff)
 	}
-	return s.commit(now, eff)
+	s.gather(eff, size)
+	return nil
 }
 
 // gather keeps the effects of a commit for the next append. A commit depends on no other commit, so it may be decided
 // before those in front of it are applied.
-func (s *shard) gather(eff group.Effects) {
+func (s *shard) gather(eff group.Effects, size int) {
 	s.open.Records = append(s.open.Records, eff.Records...)
 	s.open.Replies = append(s.open.Replies, eff.Replies...)
 	s.open.Events = append(s.open.Events, eff.Events...)
 	s.opened++
+	s.openBytes += size
 }
 
 func (s *shard) flush(now time.Time) error {
@@ -221,6 +228,7 @@ func (s *shard) flush(now time.Time) error {
 	}
 	eff := s.open
 	s.open, s.opened = group.Effects{Records: eff.Records[:0], Replies: eff.Replies[:0], Events: eff.Events[:0]}, 0
+	s.openBytes = 0
 	return s.commit(now, eff)
 }
 
@@ -234,7 +242,7 @@ func (s *shard) commit(now time.Time, eff group.Effects) error {
 			s.answer(now, eff.Replies, false)
 			return nil
 		}
-		rest, err := s.append(now, eff.Records)
+		rest, err := s.append(now, &eff)
 		if err == nil {
 			s.tell(now, eff.Events, true)
 			s.answer(now, eff.Replies, true)
@@ -246,7 +254,7 @@ func (s *shard) commit(now time.Time, eff group.Effects) error {
 		}
 		s.logger.Warn("records of groups were refused", "err", err)
 		// What was appended and applied before the refusal stays; the answers do not claim it.
-		eff.Records = rest
+		eff.Records, eff.Cuts = rest, nil
 		eff = s.core.Rejected(now, eff, code)
 	}
 }
@@ -271,19 +279,19 @@ func definite(c protocol.Code) bool {
 	return false
 }
 
-// append writes and applies records, as one batch if they fit. On an error it says which were not written.
-func (s *shard) append(now time.Time, records []group.Record) (rest []group.Record, err error) {
-	for len(records) > 0 {
-		b, n := s.writer.batch(now.UnixMilli(), records, batchBytesMax)
-		last, err := s.log.Append(b)
+// append writes and applies records, in one batch where they may not be parted. On an error it says which were not written.
+func (s *shard) append(now time.Time, eff *group.Effects) (rest []group.Record, err error) {
+	for start := 0; start < len(eff.Records); {
+		end := s.writer.fitting(eff, start, batchBytesMax)
+		last, err := s.log.Append(s.writer.batch(now.UnixMilli(), eff.Records[start:end]))
 		if err != nil {
-			return records, err
+			return eff.Records[start:], err
 		}
-		for i := range records[:n] {
-			s.core.Apply(records[i])
+		for _, r := range eff.Records[start:end] {
+			s.core.Apply(r)
 		}
 		s.next = last + 1
-		records = records[n:]
+		start = end
 	}
 	return nil, nil
 }
@@ -339,7 +347,7 @@ func (s *shard) failAll(code protocol.Code) {
 		c.reply(c.req.Refuse(code))
 	}
 	clear(s.tickets)
-	s.waiting, s.open, s.opened = nil, group.Effects{}, 0
+	s.waiting, s.open, s.opened, s.openBytes = nil, group.Effects{}, 0, 0
 	s.count.Store(nil)
 }
 

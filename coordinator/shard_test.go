@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"moldau.io/moldau/coordinator/group"
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/protocol/batch"
+	"moldau.io/moldau/protocol/compress"
 )
 
 // memLog is a partition in memory.
@@ -25,6 +27,7 @@ type memLog struct {
 	refuse  error
 	broken  error // of reads
 	appends int
+	largest int // bytes of a batch that is taken; 0: any
 	notify  chan struct{}
 }
 
@@ -40,6 +43,9 @@ func (l *memLog) Append(records []byte) (protocol.Offset, error) {
 	b, rest, err := batch.Next(bytes.Clone(records))
 	if err != nil || len(rest) > 0 {
 		return 0, fmt.Errorf("not one batch: %v, %d bytes more", err, len(rest))
+	}
+	if l.largest > 0 && len(b) > l.largest {
+		return 0, protocol.MessageTooLarge
 	}
 	if !b.CheckCRC() {
 		return 0, protocol.CorruptMessage
@@ -328,5 +334,102 @@ func TestC89_LookingDoesNotCreateGroups(t *testing.T) {
 	g.List(group.List{}, func(r *group.ListResult) { got <- r })
 	if r := <-got; len(r.Groups) > 0 || log.end > 0 {
 		t.Errorf("groups %v, log end %d", r.Groups, log.end)
+	}
+}
+
+// bigCommit is a commit of n partitions with metadata.
+func bigCommit(id string, n int) *group.CommitOffsets {
+	c := &group.CommitOffsets{Group: id, Generation: -1, Retention: -1}
+	for i := range n {
+		c.Partitions = append(c.Partitions, group.CommitPartition{
+			Topic: "t", Partition: int32(i), Offset: 9, LeaderEpoch: -1, Metadata: strings.Repeat("m", 1000),
+		})
+	}
+	return c
+}
+
+// A commit is in the log whole or not at all, however many partitions it has, and never at the cost of others.
+func TestALargeCommitIsOneBatchOrNone(t *testing.T) {
+	log := newMemLog()
+	log.largest = 1 << 20
+	g := testGroups(t, log)
+	ask[*group.CommitResult](t, g, commitOf("g", 1))
+	before := len(log.batches)
+	if r := ask[*group.CommitResult](t, g, bigCommit("large", 900)); r.Partitions[899].Code != protocol.None {
+		t.Errorf("900 partitions: %v", r.Partitions[899].Code)
+	}
+	if n := len(log.batches) - before; n != 1 {
+		t.Errorf("900 partitions are in %d batches", n)
+	}
+	log.mu.Lock() // the shard blocks in its next append, and finds the others together
+	first := submit(g, commitOf("g", 2))
+	small, huge, after := submit(g, commitOf("g", 3)), submit(g, bigCommit("huge", 1200)), submit(g, commitOf("g", 4))
+	log.mu.Unlock()
+	for i, c := range []chan group.Response{first, small, after} {
+		if r := (<-c).(*group.CommitResult); r.Partitions[0].Code != protocol.None {
+			t.Errorf("commit %d beside one that is too large: %v", i, r.Partitions[0].Code)
+		}
+	}
+	for _, p := range (<-huge).(*group.CommitResult).Partitions {
+		if p.Code != protocol.UnknownServerError {
+			t.Fatalf("1200 partitions: %v", p.Code)
+		}
+	}
+	g.Lead(0, log)
+	if at := offsetOf(t, g, "huge"); at != -1 {
+		t.Errorf("part of the refused commit was stored: %d", at)
+	}
+	if at := offsetOf(t, g, "g"); at != 4 {
+		t.Errorf("offset %d, want 4", at)
+	}
+}
+
+// Decisions that stand for themselves may be parted between batches, and only there.
+func TestBatchesEndAtCuts(t *testing.T) {
+	var w writer
+	eff := &group.Effects{}
+	for i := range 6 {
+		eff.Records = append(eff.Records, record(strings.Repeat("g", 100), protocol.Offset(i)))
+	}
+	one := 100 + 60
+	for _, c := range []struct {
+		cuts  []int
+		start int
+		bytes int
+		want  int
+	}{
+		{nil, 0, 1, 6},
+		{nil, 2, 1, 6},
+		{[]int{2, 4}, 0, 1, 2},
+		{[]int{2, 4}, 2, 1, 4},
+		{[]int{2, 4}, 4, 1, 6},
+		{[]int{2, 4}, 0, 5 * one, 4},
+		{[]int{1, 2, 4, 6}, 0, 100 * one, 6},
+		{[]int{6}, 0, 1, 6},
+	} {
+		eff.Cuts = c.cuts
+		if got := w.fitting(eff, c.start, c.bytes); got != c.want {
+			t.Errorf("cuts %v from %d, %d bytes: up to %d, want %d", c.cuts, c.start, c.bytes, got, c.want)
+		}
+	}
+}
+
+func TestBatchesAreCompressedAsConfigured(t *testing.T) {
+	for codec := compress.None; codec <= compress.Zstd; codec++ {
+		log := newMemLog()
+		g := testGroups(t, nil)
+		g.Compress(codec)
+		g.Lead(0, log)
+		ask[*group.CommitResult](t, g, bigCommit("g", 100))
+		if got := log.batches[0].Codec(); got != codec {
+			t.Errorf("%v: the batch is %v", codec, got)
+		}
+		if size := len(log.batches[0]); codec != compress.None && size > 20_000 {
+			t.Errorf("%v: %d bytes", codec, size)
+		}
+		g.Lead(0, log)
+		if at := offsetOf(t, g, "g"); at != 9 {
+			t.Errorf("%v: offset %d", codec, at)
+		}
 	}
 }

@@ -70,7 +70,7 @@ func (m *Machine) applyConsumerTombstone(g *consumerGroup, r Record) {
 		}
 		delete(m.consumers, r.Group)
 		// Offsets that are still there have not been removed by anyone; a group lives on that only stores them.
-		if m.groups[r.Group] == nil && m.offsets.any(r.Group) {
+		if m.groups[r.Group] == nil && (m.offsets.any(r.Group) || m.pending.any(r.Group)) {
 			m.groups[r.Group] = newGroup(r.Group)
 		}
 	case KindTarget:

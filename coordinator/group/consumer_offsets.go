@@ -88,6 +88,7 @@ func (m *Machine) expireConsumers(wall, keep int64) {
 		})
 		if none && len(g.members) == 0 && !m.pending.any(id) {
 			m.removeConsumerGroup(g)
+			m.cut()
 			m.tell(Event{
 				Kind: GroupDeleted, Group: id, Generation: g.epoch, Reason: "it has no members and no offsets", Stored: true,
 			})

@@ -37,7 +37,8 @@ func (m *Machine) removeAllOffsets(id string) {
 	})
 }
 
-// removeOffsets writes tombstones for the offsets that match, in a fixed order, and says whether none is left.
+// removeOffsets writes tombstones for the offsets that match, in a fixed order, and says whether none is left. They
+// may be many, and each stands for itself.
 func (m *Machine) removeOffsets(id string, match func(topic string, partition int32, c *Commit) bool) (all bool) {
 	all = true
 	committed := m.offsets[id]
@@ -45,6 +46,7 @@ func (m *Machine) removeOffsets(id string, match func(topic string, partition in
 		for _, p := range slices.Sorted(maps.Keys(committed[topic])) {
 			if match(topic, p, committed[topic][p]) {
 				m.record(commitRecord(id, topic, p, nil))
+				m.cut()
 			} else {
 				all = false
 			}

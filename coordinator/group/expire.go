@@ -13,7 +13,8 @@ import (
 //	stable, of consumers   the time since the commit, for topics that nobody is subscribed to
 //	others                 nothing expires
 //
-// What an open transaction is about to replace stays, and so does its group. A commit that brought a time of its own (OffsetCommit v2-v4) goes by that.
+// What an open transaction is about to replace stays, and so does its group. A commit that brought a time of its own
+// (OffsetCommit v2-v4) goes by that.
 func (m *Machine) expireOffsets(now time.Time) {
 	wall := now.UnixMilli()
 	keep := m.cfg.OffsetsRetention.Milliseconds()
@@ -38,6 +39,7 @@ func (m *Machine) expireOffsets(now time.Time) {
 		})
 		if none && g.state == Empty && len(g.pending) == 0 && !m.pending.any(id) {
 			m.record(savedRecord(id, nil))
+			m.cut()
 			m.stored(g, GroupDeleted, Who{}, "it has no members and no offsets")
 		}
 	}

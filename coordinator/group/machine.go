@@ -33,10 +33,13 @@ type Machine struct {
 	eff Effects
 }
 
-// Effects is what the shell owes the world. Records are appended first, as one batch where they fit; Replies are released
-// when those are committed, or at once if there are none. Both slices are lent until the next call of the machine.
+// Effects is what the shell owes the world. Records are appended first; Replies are released when those are committed, or
+// at once if there are none. The slices are lent until the next call of the machine.
 type Effects struct {
 	Records []Record
+	// Cuts are places in Records, ascending, before which a batch may end. What stands between two of them is one decision:
+	// a log must hold all of it or nothing.
+	Cuts    []int
 	Replies []Reply
 	Events  []Event
 }
@@ -135,6 +138,7 @@ func (m *Machine) Tick(now time.Time) Effects {
 			break
 		}
 		m.ring(now, a)
+		m.cut()
 	}
 	if m.live && !now.Before(m.expiry) {
 		m.expiry = now.Add(m.cfg.RetentionCheck)
@@ -165,6 +169,7 @@ func (m *Machine) Count() map[State]int {
 
 func (m *Machine) begin() {
 	m.eff.Records = m.eff.Records[:0]
+	m.eff.Cuts = m.eff.Cuts[:0]
 	m.eff.Replies = m.eff.Replies[:0]
 	m.eff.Events = m.eff.Events[:0]
 	m.making = nil
@@ -180,6 +185,13 @@ func (m *Machine) reply(t Ticket, resp Response) {
 func (m *Machine) replyStable(t Ticket, resp Response) {
 	if t != 0 {
 		m.eff.Replies = append(m.eff.Replies, Reply{To: t, Resp: resp, Stable: true})
+	}
+}
+
+// cut ends a decision: a batch may end here.
+func (m *Machine) cut() {
+	if n := len(m.eff.Records); n > 0 && (len(m.eff.Cuts) == 0 || m.eff.Cuts[len(m.eff.Cuts)-1] < n) {
+		m.eff.Cuts = append(m.eff.Cuts, n)
 	}
 }
 
