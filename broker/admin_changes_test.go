@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -48,17 +50,25 @@ func TestRule008_FeaturesAreNamedWhenTheyWork(t *testing.T) {
 		if v < 3 {
 			return
 		}
-		if len(resp.SupportedFeatures) != 1 || resp.SupportedFeatures[0].Name != "metadata.version" ||
-			resp.SupportedFeatures[0].MinVersion != 7 || resp.SupportedFeatures[0].MaxVersion != 33 {
+		want := []kmsg.ApiVersionsResponseSupportedFeature{{Name: "metadata.version", MinVersion: 7, MaxVersion: 33}}
+		if v >= 4 { // KAFKA-17011: clients of version 3 do not take features that begin at 0
+			want = append(want, kmsg.ApiVersionsResponseSupportedFeature{Name: "group.version", MaxVersion: 1})
+		}
+		if !reflect.DeepEqual(resp.SupportedFeatures, want) {
 			t.Errorf("v%d: supported %+v", v, resp.SupportedFeatures)
 		}
 		if resp.FinalizedFeaturesEpoch != w.b.image().Offset() {
 			t.Errorf("v%d: features of epoch %d", v, resp.FinalizedFeaturesEpoch)
 		}
+		levels := map[string]int16{}
 		for _, f := range resp.FinalizedFeatures {
+			levels[f.Name] = f.MaxVersionLevel
 			if f.MinVersionLevel != f.MaxVersionLevel || f.MaxVersionLevel == 0 {
 				t.Errorf("v%d: finalized %+v", v, f)
 			}
+		}
+		if want := map[string]int16{"metadata.version": 33, "group.version": 1}; !maps.Equal(levels, want) {
+			t.Errorf("C93: v%d: finalized %v", v, levels)
 		}
 	})
 }

@@ -30,6 +30,9 @@ type Broker struct {
 	groups      *coordinator.Groups
 	lag         *groupLag // nil in tests of the connection loop
 
+	assignors            []string // of consumer groups (group.consumer.assignors)
+	allowsConsumerGroups bool     // by group.coordinator.rebalance.protocols
+
 	fromKafka  bool           // the data folder was Apache Kafka's, and may be again
 	orderly    bool           // whoever used the data folders before ended in order
 	adopted    *adoption      // what this start took over from Apache Kafka's metadata; nil for nothing

@@ -26,7 +26,8 @@ type configWire struct {
 func newConfigWire(t *testing.T, settings map[string]string) *configWire {
 	t.Helper()
 	w := newWire(t, handlers, settings)
-	node, err := cluster.Start(cluster.Config{FS: vfs.NewMem(), Dir: "data", NodeID: 1, Static: w.b.static, Logger: slog.New(slog.DiscardHandler)})
+	node, err := cluster.Start(cluster.Config{FS: vfs.NewMem(), Dir: "data", NodeID: 1, Static: w.b.static,
+		Features: initialFeatures, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

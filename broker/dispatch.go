@@ -41,8 +41,11 @@ var handlers = map[int16]handler{
 	42: handleDeleteGroups,
 	44: handleIncrementalAlterConfigs,
 	47: handleOffsetDelete,
+	57: handleUpdateFeatures,
 	60: handleDescribeCluster,
 	61: handleDescribeProducers,
+	68: handleConsumerGroupHeartbeat,
+	69: handleConsumerGroupDescribe,
 	74: handleListConfigResources,
 	75: handleDescribeTopicPartitions,
 }

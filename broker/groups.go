@@ -3,8 +3,9 @@ package broker
 import (
 	"iter"
 	"log/slog"
-	"strconv"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"moldau.io/moldau/cluster/config"
@@ -92,22 +93,71 @@ var migrations = map[string]group.Migration{
 	"DISABLED": 0, "UPGRADE": group.Upgrade, "DOWNGRADE": group.Downgrade, "BIDIRECTIONAL": group.Upgrade | group.Downgrade,
 }
 
-// consumerConfig is the configuration in force of one consumer group: its own, else the broker's.
-func (b *Broker) consumerConfig(id string) group.ConsumerConfig {
-	ms := func(key string) time.Duration {
-		n, _ := strconv.ParseInt(config.GroupValue(b.static, b.image(), id, key), 10, 64) // checked when it was set
-		return time.Duration(n) * time.Millisecond
+// groupConfigs answers what is configured for a group. Every heartbeat asks, so what does not depend on the group is worked
+// out once for each image.
+type groupConfigs struct {
+	b      *Broker
+	bounds [3]span // of consumerKeys
+	last   atomic.Pointer[groupDefaults]
+}
+
+// consumerKeys are the keys of group.ConsumerConfig, in the order of its fields, with the broker's keys that bound them.
+var consumerKeys = [3]struct{ name, low, high string }{
+	{"consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"},
+	{"consumer.heartbeat.interval.ms", "group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"},
+	{"consumer.assignment.interval.ms", "group.consumer.min.assignment.interval.ms",
+		"group.consumer.max.assignment.interval.ms"},
+}
+
+// span is the bounds of a value, as the broker was started with.
+type span struct{ low, high time.Duration }
+
+// groupDefaults is what holds in one image for groups that have nothing of their own.
+type groupDefaults struct {
+	im       *meta.Image
+	view     config.View
+	consumer group.ConsumerConfig
+}
+
+func newGroupConfigs(b *Broker) *groupConfigs {
+	c := &groupConfigs{b: b}
+	for i, key := range consumerKeys {
+		c.bounds[i] = span{b.static.Millis(key.low), b.static.Millis(key.high)}
 	}
-	return group.ConsumerConfig{
-		Session:            ms("consumer.session.timeout.ms"),
-		Heartbeat:          ms("consumer.heartbeat.interval.ms"),
-		AssignmentInterval: ms("consumer.assignment.interval.ms"),
+	return c
+}
+
+// consumer is the configuration in force of one consumer group: its own, else the broker's. What was set within bounds that
+// have since been moved is brought back into them, as in Kafka.
+func (c *groupConfigs) consumer(id string) group.ConsumerConfig {
+	im := c.b.image()
+	d := c.last.Load()
+	if d == nil || d.im != im {
+		d = &groupDefaults{im: im, view: config.NewView(c.b.static, im)}
+		d.consumer = c.of(d.view, nil)
+		c.last.Store(d)
 	}
+	if own := im.Configs(config.GroupResource, id); len(own) > 0 {
+		return c.of(d.view, own)
+	}
+	return d.consumer
+}
+
+func (c *groupConfigs) of(v config.View, own map[string]string) group.ConsumerConfig {
+	var out [len(consumerKeys)]time.Duration
+	for i, key := range consumerKeys {
+		out[i] = time.Duration(v.GroupInt(own, key.name)) * time.Millisecond // checked when it was set
+		out[i] = max(c.bounds[i].low, min(out[i], c.bounds[i].high))
+	}
+	return group.ConsumerConfig{Session: out[0], Heartbeat: out[1], AssignmentInterval: out[2]}
 }
 
 func newGroups(b *Broker, log *slog.Logger) *coordinator.Groups {
 	cfg := groupConfig(b.static)
-	cfg.ConsumerOf = b.consumerConfig
+	cfg.ConsumerOf = newGroupConfigs(b).consumer
+	b.assignors = cfg.Assignors
+	b.allowsConsumerGroups = slices.ContainsFunc(b.static.List("group.coordinator.rebalance.protocols"),
+		func(p string) bool { return strings.EqualFold(p, "consumer") })
 	g := coordinator.NewGroups(cfg, groupTopics{b}, log)
 	switch n := b.static.Int("offsets.topic.compression.codec"); {
 	case n >= int64(compress.None) && n <= int64(compress.Zstd):

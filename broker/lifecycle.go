@@ -97,6 +97,7 @@ func (b *Broker) open(clusterID string) error {
 	if err := b.keepAdoption(dir); err != nil {
 		return err
 	}
+	sayFeatures(b.log, node.Image())
 	b.partitions = newPartitions(b, b.store)
 	b.lag = newGroupLag(b)
 	return nil

@@ -27,6 +27,9 @@ func handleListGroups(b *Broker, r *request) {
 		for i, g := range res.Groups {
 			lg := &resp.Groups[i]
 			lg.Group, lg.ProtocolType, lg.GroupState, lg.GroupType = g.Group, g.ProtocolType, string(g.State), "classic"
+			if g.Consumer {
+				lg.GroupType = "consumer"
+			}
 		}
 		r.Reply(resp)
 	})

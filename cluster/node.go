@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -181,7 +182,7 @@ func (n *Node) join() error {
 
 // adopt begins the cluster with what another broker's metadata says.
 func (n *Node) adopt(found meta.Adopt) error {
-	found.Features = n.cfg.Features
+	found.Features = featuresOf(n.cfg.Features, found.Features)
 	c := call{cmd: found, done: make(chan result, 1)}
 	n.process([]call{c})
 	r := <-c.done
@@ -192,6 +193,19 @@ func (n *Node) adopt(found meta.Adopt) error {
 		n.cfg.Adopted(r.reply.(meta.AdoptReply))
 	}
 	return nil
+}
+
+// featuresOf is ours, at the levels of those that the other broker had finalized where they are known.
+func featuresOf(ours, theirs []meta.Feature) []meta.Feature {
+	out := slices.Clone(ours)
+	for i := range out {
+		for _, f := range theirs {
+			if f.Name == out[i].Name {
+				out[i].Level = min(out[i].Level, f.Level)
+			}
+		}
+	}
+	return out
 }
 
 // newClusterID is 16 random bytes in URL-safe base64, as Kafka's are.

@@ -69,8 +69,11 @@ var apis = []API{
 	{42, 0, 3, 0, "DeleteGroups", 2, func() kmsg.Request { return kmsg.NewPtrDeleteGroupsRequest() }},
 	{44, 0, 1, 0, "IncrementalAlterConfigs", 1, func() kmsg.Request { return kmsg.NewPtrIncrementalAlterConfigsRequest() }},
 	{47, 0, 0, 0, "OffsetDelete", neverFlexible, func() kmsg.Request { return kmsg.NewPtrOffsetDeleteRequest() }},
+	{57, 0, 2, 0, "UpdateFeatures", 0, func() kmsg.Request { return kmsg.NewPtrUpdateFeaturesRequest() }},
 	{60, 0, 2, 0, "DescribeCluster", 0, func() kmsg.Request { return kmsg.NewPtrDescribeClusterRequest() }},
 	{61, 0, 0, 0, "DescribeProducers", 0, func() kmsg.Request { return kmsg.NewPtrDescribeProducersRequest() }},
+	{68, 0, 1, 0, "ConsumerGroupHeartbeat", 0, func() kmsg.Request { return kmsg.NewPtrConsumerGroupHeartbeatRequest() }},
+	{69, 0, 1, 0, "ConsumerGroupDescribe", 0, func() kmsg.Request { return kmsg.NewPtrConsumerGroupDescribeRequest() }},
 	{74, 0, 1, 0, "ListConfigResources", 0, func() kmsg.Request { return kmsg.NewPtrListConfigResourcesRequest() }},
 	{75, 0, 0, 0, "DescribeTopicPartitions", 0, func() kmsg.Request { return kmsg.NewPtrDescribeTopicPartitionsRequest() }},
 }

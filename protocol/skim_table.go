@@ -37,8 +37,11 @@ var skimTable = map[int16]*skimStruct{
 	42: &skimDeleteGroupsRequest,
 	44: &skimIncrementalAlterConfigsRequest,
 	47: &skimOffsetDeleteRequest,
+	57: &skimUpdateFeaturesRequest,
 	60: &skimDescribeClusterRequest,
 	61: &skimDescribeProducersRequest,
+	68: &skimConsumerGroupHeartbeatRequest,
+	69: &skimConsumerGroupDescribeRequest,
 	74: &skimListConfigResourcesRequest,
 	75: &skimDescribeTopicPartitionsRequest,
 }
@@ -554,6 +557,23 @@ var skimOffsetDeleteRequest = skimStruct{
 	},
 }
 
+var skimUpdateFeaturesRequestFeatureUpdate = skimStruct{
+	fields: []skimField{
+		{kind: skimString, from: 0, to: skimNever, null: skimNever}, /* Feature */
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 2},         /* MaxVersionLevel */
+		{kind: skimFixed, from: 0, to: 0, bytes: 1},                 /* AllowDowngrade */
+		{kind: skimFixed, from: 1, to: skimNever, bytes: 1},         /* UpgradeType */
+	},
+}
+
+var skimUpdateFeaturesRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4}, /* TimeoutMillis */
+		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimUpdateFeaturesRequestFeatureUpdate, size: int(unsafe.Sizeof(kmsg.UpdateFeaturesRequestFeatureUpdate{}))}, /* FeatureUpdates */
+		{kind: skimFixed, from: 1, to: skimNever, bytes: 1}, /* ValidateOnly */
+	},
+}
+
 var skimDescribeClusterRequest = skimStruct{
 	fields: []skimField{
 		{kind: skimFixed, from: 0, to: skimNever, bytes: 1}, /* IncludeClusterAuthorizedOperations */
@@ -572,6 +592,35 @@ var skimDescribeProducersRequestTopic = skimStruct{
 var skimDescribeProducersRequest = skimStruct{
 	fields: []skimField{
 		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimDescribeProducersRequestTopic, size: int(unsafe.Sizeof(kmsg.DescribeProducersRequestTopic{}))}, /* Topics */
+	},
+}
+
+var skimConsumerGroupHeartbeatRequestTopic = skimStruct{
+	fields: []skimField{
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 16},                                                          /* TopicID */
+		{kind: skimFixedArray, from: 0, to: skimNever, null: skimNever, bytes: 4, size: int(unsafe.Sizeof(int32(0)))}, /* Partitions */
+	},
+}
+
+var skimConsumerGroupHeartbeatRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimString, from: 0, to: skimNever, null: skimNever},                            /* Group */
+		{kind: skimString, from: 0, to: skimNever, null: skimNever},                            /* MemberID */
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4},                                    /* MemberEpoch */
+		{kind: skimString, from: 0, to: skimNever, null: 0},                                    /* InstanceID */
+		{kind: skimString, from: 0, to: skimNever, null: 0},                                    /* RackID */
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4},                                    /* RebalanceTimeoutMillis */
+		{kind: skimStringArray, from: 0, to: skimNever, null: 0, size: int(unsafe.Sizeof(""))}, /* SubscribedTopicNames */
+		{kind: skimString, from: 1, to: skimNever, null: 0},                                    /* SubscribedTopicRegex */
+		{kind: skimString, from: 0, to: skimNever, null: 0},                                    /* ServerAssignor */
+		{kind: skimArray, from: 0, to: skimNever, null: 0, elem: &skimConsumerGroupHeartbeatRequestTopic, size: int(unsafe.Sizeof(kmsg.ConsumerGroupHeartbeatRequestTopic{}))}, /* Topics */
+	},
+}
+
+var skimConsumerGroupDescribeRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimStringArray, from: 0, to: skimNever, null: skimNever, size: int(unsafe.Sizeof(""))}, /* Groups */
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 1},                                            /* IncludeAuthorizedOperations */
 	},
 }
 

@@ -63,6 +63,7 @@ type plan struct {
 func (m *Metadata) Plan(here Here) (out meta.Adopt, notes []string, err error) {
 	p := &plan{m: m, here: here}
 	p.out.ClusterID = here.ClusterID
+	p.out.Features = []meta.Feature{{Name: groupVersion, Level: m.features[groupVersion]}} // 0 where it is not finalized
 	p.out.NextProducerID = max(m.nextPID+producerIDGap, here.NextProducerID)
 	byName := slices.SortedFunc(maps.Values(m.topics), func(a, b *topic) int { return strings.Compare(a.name, b.name) })
 	faults := p.security()
@@ -91,6 +92,9 @@ func (p *plan) warning() string {
 	}
 	return ""
 }
+
+// groupVersion is the feature that stays as Kafka had it: whether there are consumer groups is the cluster's choice.
+const groupVersion = "group.version"
 
 // newestMetadataVersion is that of Apache Kafka 4.4.
 const newestMetadataVersion = 33

@@ -49,6 +49,11 @@ func keysInSources(t *testing.T) map[string]bool {
 					found[s] = true
 				}
 			}
+			if k, ok := Group(m[1]); ok {
+				for _, s := range k.Synonyms {
+					found[s] = true
+				}
+			}
 		}
 		return nil
 	})

@@ -147,11 +147,36 @@ type (
 		Err      error
 	}
 
+	// UpdateFeatures finalizes features at other levels, all or none.
+	UpdateFeatures struct {
+		Updates      []FeatureUpdate
+		ValidateOnly bool
+
+		Node      protocol.BrokerID // who asks, and what it knows how to behave at
+		Supported []FeatureRange
+	}
+
+	// FeatureUpdate asks for one level; 0 takes the feature back.
+	FeatureUpdate struct {
+		Name  string
+		Level int16
+		Kind  FeatureUpdateKind
+	}
+
+	// FeatureRange is the levels of a feature that a broker supports.
+	FeatureRange struct {
+		Name     string
+		Min, Max int16
+	}
+
+	// UpdateFeaturesReply says what was wrong with the first update that was.
+	UpdateFeaturesReply struct{ Err error }
+
 	// Adopt takes over what another broker's metadata says of the same cluster: it begins the cluster where there is none,
 	// and else brings topics that were adopted before up to what they have become since.
 	Adopt struct {
 		ClusterID      string
-		Features       []Feature // of a cluster that it begins
+		Features       []Feature // of a cluster that it begins; those not named are as in any new cluster
 		Topics         []Topic   // with ids, placement and epochs as they are to be
 		Removed        []protocol.TopicID
 		Configs        []AdoptedConfigs
@@ -187,6 +212,15 @@ type (
 	}
 )
 
+// FeatureUpdateKind is what whoever updates a feature agrees to; the numbers are those of UpdateFeatures.
+type FeatureUpdateKind int8
+
+const (
+	Upgrade         FeatureUpdateKind = 1
+	SafeDowngrade   FeatureUpdateKind = 2
+	UnsafeDowngrade FeatureUpdateKind = 3
+)
+
 // Op says what an incremental change does to a key; the numbers are those of IncrementalAlterConfigs.
 type Op int8
 
@@ -204,6 +238,7 @@ func (DeleteTopics) command()        {}
 func (CreatePartitions) command()    {}
 func (AlterConfigs) command()        {}
 func (AllocateProducerIDs) command() {}
+func (UpdateFeatures) command()      {}
 func (Adopt) command()               {}
 
 func (BootstrapReply) reply()           {}
@@ -213,6 +248,7 @@ func (DeleteTopicsReply) reply()        {}
 func (CreatePartitionsReply) reply()    {}
 func (AlterConfigsReply) reply()        {}
 func (AllocateProducerIDsReply) reply() {}
+func (UpdateFeaturesReply) reply()      {}
 func (AdoptReply) reply()               {}
 
 // topicResource names the configuration of a topic.

@@ -71,6 +71,8 @@ func (c *Controller) Handle(cmd Command) ([]Record, Reply, error) {
 		return c.alterConfigs(cmd)
 	case AllocateProducerIDs:
 		return c.allocateProducerIDs(cmd)
+	case UpdateFeatures:
+		return c.updateFeatures(cmd)
 	case Adopt:
 		return c.adopt(cmd)
 	default:
