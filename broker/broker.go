@@ -30,8 +30,7 @@ type Broker struct {
 	groups      *coordinator.Groups
 	lag         *groupLag // nil in tests of the connection loop
 
-	assignors            []string // of consumer groups (group.consumer.assignors)
-	allowsConsumerGroups bool     // by group.coordinator.rebalance.protocols
+	allowsConsumerGroups bool // by group.coordinator.rebalance.protocols
 
 	fromKafka  bool           // the data folder was Apache Kafka's, and may be again
 	orderly    bool           // whoever used the data folders before ended in order

@@ -13,13 +13,19 @@ import (
 
 // Two consumers share a topic, one leaves, the broker restarts, and the other goes on where they were: every record is
 // seen, and after the restart none that was committed comes again. Eager and cooperative rebalances look the same to the
-// broker and different to the members.
+// broker and different to the members; with KIP-848 the broker assigns.
 func TestConsumersOfAGroupOutliveARestart(t *testing.T) {
-	for name, balancer := range map[string]kgo.GroupBalancer{
-		"eager": kgo.RangeBalancer(), "cooperative": kgo.CooperativeStickyBalancer(),
+	for name, protocol := range map[string][]kgo.Opt{
+		"eager":       {kgo.Balancers(kgo.RangeBalancer())},
+		"cooperative": {kgo.Balancers(kgo.CooperativeStickyBalancer())},
+		"KIP-848":     {kgo.Balancers(kgo.RangeBalancer()), kgo.ServerSideBalancer()},
+		"expression":  {kgo.Balancers(kgo.StickyBalancer()), kgo.ServerSideBalancer(), kgo.ConsumeRegex()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := brokertest.Start(t, brokertest.Options{Quiet: true})
+			b := brokertest.Start(t, brokertest.Options{Quiet: true, Settings: map[string]string{
+				"group.consumer.min.heartbeat.interval.ms": "100", "group.consumer.heartbeat.interval.ms": "100",
+				"group.consumer.assignment.interval.ms": "0",
+			}})
 			createTopic(b.Dial(), "t", 4)
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
@@ -31,8 +37,8 @@ func TestConsumersOfAGroupOutliveARestart(t *testing.T) {
 				return cl
 			}
 			member := func() *kgo.Client {
-				return client(kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.Balancers(balancer), kgo.DisableAutoCommit(),
-					kgo.HeartbeatInterval(100*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+				return client(append(protocol, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.DisableAutoCommit(),
+					kgo.HeartbeatInterval(100*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 			}
 			produce := func(from, to int) {
 				p := client()

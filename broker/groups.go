@@ -155,7 +155,6 @@ func (c *groupConfigs) of(v config.View, own map[string]string) group.ConsumerCo
 func newGroups(b *Broker, log *slog.Logger) *coordinator.Groups {
 	cfg := groupConfig(b.static)
 	cfg.ConsumerOf = newGroupConfigs(b).consumer
-	b.assignors = cfg.Assignors
 	b.allowsConsumerGroups = slices.ContainsFunc(b.static.List("group.coordinator.rebalance.protocols"),
 		func(p string) bool { return strings.EqualFold(p, "consumer") })
 	g := coordinator.NewGroups(cfg, groupTopics{b}, log)
