@@ -276,11 +276,9 @@ func topicsOf(in *input) []group.TopicPartitions {
 }
 
 // settle puts the lists of a record of another broker into the order that the core counts on: Kafka writes topics and
-// partitions in the order of its hash tables.
+// partitions in the order of its hash tables. Targets stay as they are: the next assignment depends on their order.
 func settle(r group.Record) {
 	switch v := r.Value.(type) {
-	case *group.MemberTarget:
-		v.Topics = settleTopics(v.Topics)
 	case *group.Current:
 		v.Assigned, v.Revoking = settleTopics(v.Assigned), settleTopics(v.Revoking)
 	case *group.Member:
