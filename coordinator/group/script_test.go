@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -229,32 +230,47 @@ func deref(s *string) string {
 func check(t *testing.T, m *Machine) {
 	t.Helper()
 	checkConsumers(t, m)
-	for id, g := range m.groups {
-		waiting := 0
-		for _, mem := range g.members {
-			if g.byID[mem.id] != mem {
-				t.Fatalf("group %s: member %s is not found by its id", id, mem.id)
-			}
-			if mem.joinTicket != 0 {
-				waiting++
-			}
-			if mem.instance != nil && g.static[*mem.instance] != mem {
-				t.Fatalf("group %s: instance %s is not member %s", id, *mem.instance, mem.id)
-			}
-		}
-		switch {
-		case waiting != g.awaiting:
-			t.Fatalf("group %s: %d members wait to join, counted are %d", id, waiting, g.awaiting)
-		case len(g.byID) != len(g.members):
-			t.Fatalf("group %s: %d members, %d ids", id, len(g.members), len(g.byID))
-		case g.state == Empty && len(g.members) > 0:
-			t.Fatalf("group %s is empty and has members", id)
-		case (g.state == Stable || g.state == CompletingRebalance) && !g.complete():
-			t.Fatalf("group %s is %s without a leader or a protocol", id, g.state)
-		case (g.state == Stable || g.state == CompletingRebalance) && waiting > 0:
-			t.Fatalf("group %s is %s and members wait to join", id, g.state)
+	if s := broken(m); s != "" {
+		t.Fatal(s)
+	}
+}
+
+// broken says what does not hold that must hold at any time; "" if all does.
+func broken(m *Machine) string {
+	for _, id := range slices.Sorted(maps.Keys(m.groups)) {
+		if s := m.groups[id].broken(); s != "" {
+			return "group " + id + " " + s
 		}
 	}
+	return ""
+}
+
+func (g *group) broken() string {
+	waiting := 0
+	for _, mem := range g.members {
+		if g.byID[mem.id] != mem {
+			return fmt.Sprintf("does not find member %s by its id", mem.id)
+		}
+		if mem.joinTicket != 0 {
+			waiting++
+		}
+		if mem.instance != nil && g.static[*mem.instance] != mem {
+			return fmt.Sprintf("has instance %s, which is not member %s", *mem.instance, mem.id)
+		}
+	}
+	switch {
+	case waiting != g.awaiting:
+		return fmt.Sprintf("has %d members that wait to join, counted are %d", waiting, g.awaiting)
+	case len(g.byID) != len(g.members):
+		return fmt.Sprintf("has %d members, %d ids", len(g.members), len(g.byID))
+	case g.state == Empty && len(g.members) > 0:
+		return "is empty and has members"
+	case (g.state == Stable || g.state == CompletingRebalance) && !g.complete():
+		return fmt.Sprintf("is %s without a leader or a protocol", g.state)
+	case (g.state == Stable || g.state == CompletingRebalance) && waiting > 0:
+		return fmt.Sprintf("is %s and members wait to join", g.state)
+	}
+	return ""
 }
 
 // start is a fresh bench for one script.

@@ -1,0 +1,145 @@
+package group
+
+import (
+	"time"
+
+	"moldau.io/moldau/protocol"
+)
+
+// hear takes note of a request that names a member.
+func (life *simLife) hear(req Request) {
+	now := life.clock()
+	switch q := req.(type) {
+	case *Join:
+		life.heardOf(q.Group, q.Member).maybe = now
+	case *Sync:
+		life.heardOf(q.Group, q.Member).maybe = now
+	case *Heartbeat:
+		life.heardOf(q.Group, q.Member).maybe = now
+	case *CommitOffsets:
+		life.heardOf(q.Group, q.Member).maybe = now
+	}
+}
+
+func (life *simLife) heardOf(group, member string) *simHeard {
+	of := life.heard[group]
+	if of == nil {
+		of = map[string]*simHeard{}
+		life.heard[group] = of
+	}
+	h := of[member]
+	if h == nil {
+		h = &simHeard{}
+		of[member] = h
+	}
+	return h
+}
+
+// greet takes note of members that a join brought in.
+func (life *simLife) greet(group string) {
+	if g := life.m.groups[group]; g != nil {
+		for _, mem := range g.members {
+			if life.heard[group][mem.id] == nil {
+				h := life.heardOf(group, mem.id)
+				h.sure, h.maybe = life.clock(), life.clock()
+			}
+		}
+	}
+}
+
+// greetStatic takes note of static members that were to get a new id and kept the old one, since that was not written.
+func (life *simLife) greetStatic() {
+	for id, g := range life.m.groups {
+		for _, mem := range g.static {
+			life.heardOf(id, mem.id).maybe = life.clock()
+		}
+	}
+}
+
+// rejoinHeard gives all members that were loaded their sessions.
+func (life *simLife) rejoinHeard() {
+	for id, g := range life.m.groups {
+		for _, mem := range g.members {
+			h := life.heardOf(id, mem.id)
+			h.sure, h.maybe = life.clock(), life.clock()
+		}
+	}
+}
+
+// decided takes note of answers that begin a session anew.
+func (r *simRules) decided(life *simLife, eff Effects) {
+	now := life.clock()
+	for _, reply := range eff.Replies {
+		c := life.calls[reply.To]
+		if c == nil {
+			continue
+		}
+		group := c.req.GroupID()
+		switch resp := reply.Resp.(type) {
+		case *JoinResult:
+			h := life.heardOf(group, resp.Member)
+			h.maybe = now
+			if g := life.m.groups[group]; resp.Code == 0 && g != nil && g.state == CompletingRebalance {
+				h.sure = now
+				for _, mem := range g.members { // also static ones that did not rejoin
+					life.heardOf(group, mem.id).maybe = now
+				}
+			}
+		case *SyncResult:
+			life.heardOf(group, c.req.(*Sync).Member).maybe = now
+		case *HeartbeatResult:
+			if resp.Code == 0 || resp.Code == protocol.RebalanceInProgress {
+				life.heardOf(group, c.req.(*Heartbeat).Member).sure = now
+			}
+		case *CommitResult:
+			q := c.req.(*CommitOffsets)
+			if len(resp.Partitions) > 0 && resp.Partitions[0].Code == 0 {
+				life.heardOf(group, q.Member).sure = now
+			}
+		}
+	}
+}
+
+// ticked holds the members that are gone against when they were heard of, and those that stay.
+func (r *simRules) ticked(life *simLife, b *simBefore, eff Effects) {
+	r.decided(life, eff)
+	now := life.clock()
+	for id, was := range b.groups {
+		g := life.m.groups[id]
+		for member, seen := range was.members {
+			if g != nil && g.byID[member] != nil {
+				continue
+			}
+			silent := now.Sub(life.heardOf(id, member).sure)
+			switch {
+			case silent >= seen.session:
+				r.w.mark("a silent member is removed")
+			case was.state == PreparingRebalance && !seen.rejoined:
+				r.w.mark("a member that does not rejoin is removed")
+			case seen.unsynced:
+				r.w.mark("a member that does not sync is removed")
+			default:
+				r.w.failf("%s was heard of %v ago, its session is %v, and it is removed from %s, which was in %s", simShort(member),
+					silent, seen.session, id, was.state)
+			}
+		}
+		if g != nil {
+			r.present(life, g, now)
+		}
+	}
+}
+
+// present are the members after a tick: nobody may be silent for more than a session.
+func (r *simRules) present(life *simLife, g *group, now time.Time) {
+	for _, mem := range g.members {
+		limit := mem.session
+		if mem.isNew {
+			limit = max(limit, life.m.cfg.NewMemberJoinTimeout)
+		} else if mem.joinTicket != 0 || mem.syncTicket != 0 {
+			continue
+		}
+		if silent := now.Sub(life.heardOf(g.id, mem.id).maybe); silent > limit {
+			r.w.failf("%s was not heard of for %v and is still a member of %s, which is in %s", simShort(mem.id), silent, g.id, g.state)
+		}
+	}
+}
