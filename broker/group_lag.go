@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	lagFresh    = time.Second // a measurement that is younger is not made again
-	lagWait     = time.Second // how long coordinators may take to say what is committed
-	lagOfOneMax = 10_000      // partitions of one group that are looked at for who asks about it
+	lagFresh = time.Second // a measurement that is younger is not made again
+	lagWait  = time.Second // how long coordinators may take to say what is committed
 	// stampSlack is how much too old an unread record may be called: where a batch spans no more, the time in its header is
 	// taken for that of each of its records, and the batch need not be read.
 	stampSlack = time.Second
@@ -69,7 +68,7 @@ func (l *groupLag) committed() *group.CommittedResult {
 	if l.pending == nil {
 		pending := make(chan *group.CommittedResult, 1)
 		l.pending = pending
-		l.b.groups.Committed("", l.most, func(r *group.CommittedResult) { pending <- r })
+		l.b.groups.Committed(l.most, func(r *group.CommittedResult) { pending <- r })
 	}
 	late := time.NewTimer(lagWait)
 	defer late.Stop()
@@ -82,20 +81,11 @@ func (l *groupLag) committed() *group.CommittedResult {
 	}
 }
 
-// of is the lag of one group, whatever the limit. False: its coordinator did not answer in time.
-func (l *groupLag) of(id string) ([]lag.Lag, bool) {
-	answer := make(chan *group.CommittedResult, 1)
-	l.b.groups.Committed(id, lagOfOneMax, func(r *group.CommittedResult) { answer <- r })
-	late := time.NewTimer(lagWait)
-	defer late.Stop()
-	select {
-	case r := <-answer:
-		<-l.turn
-		defer func() { l.turn <- struct{}{} }()
-		return l.meter.Measure(r.Offsets, false, nil), true
-	case <-late.C:
-		return nil, false
-	}
+// measure is the lag of one group, whatever the limit.
+func (l *groupLag) measure(committed []group.CommittedOffset) []lag.Lag {
+	<-l.turn
+	defer func() { l.turn <- struct{}{} }()
+	return l.meter.Measure(committed, false, nil)
 }
 
 // logEnds tells of the partitions that this broker leads.

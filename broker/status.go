@@ -1,12 +1,9 @@
 package broker
 
 import (
-	"slices"
-	"strings"
 	"time"
 
 	"moldau.io/moldau/cluster/config"
-	"moldau.io/moldau/coordinator/group"
 )
 
 // NodeStatus is this broker and the cluster that it is in, for people who look.
@@ -45,13 +42,6 @@ type PartitionStatus struct {
 	Bytes         int64
 }
 
-// GroupStatus is one group that this broker coordinates.
-type GroupStatus struct {
-	Name     string
-	State    string
-	Protocol string
-}
-
 // NodeStatus says who this broker is and whom it knows.
 func (b *Broker) NodeStatus() NodeStatus {
 	im := b.image()
@@ -68,28 +58,6 @@ func (b *Broker) NodeStatus() NodeStatus {
 	}
 	return s
 }
-
-// GroupStatus is the groups that this broker coordinates. It waits for their coordinators, but not for long.
-func (b *Broker) GroupStatus() []GroupStatus {
-	answer := make(chan []GroupStatus, 1)
-	b.groups.List(group.List{}, func(r *group.ListResult) {
-		var all []GroupStatus
-		for _, g := range r.Groups {
-			all = append(all, GroupStatus{Name: g.Group, State: string(g.State), Protocol: g.ProtocolType})
-		}
-		slices.SortFunc(all, func(x, y GroupStatus) int { return strings.Compare(x.Name, y.Name) })
-		answer <- all
-	})
-	select {
-	case all := <-answer:
-		return all
-	case <-time.After(groupStatusTime):
-		return nil
-	}
-}
-
-// groupStatusTime is how long GroupStatus waits.
-const groupStatusTime = time.Second
 
 // TopicStatus is every topic of the cluster, with what this broker holds of it.
 func (b *Broker) TopicStatus() []TopicStatus {

@@ -1,5 +1,5 @@
-// Package console is the admin side over HTTP: health, metrics, profiles, a page that shows what is there, and the scrub. It
-// reads through a View that the caller brings.
+// Package console is the admin side over HTTP: health, metrics, profiles, groups, a page that shows what is there, and the
+// scrub. It reads through a View that the caller brings.
 //
 // Invariant: no request changes what is kept, and none waits for longer than it takes to read what the View holds already.
 package console
@@ -20,13 +20,16 @@ import (
 	"moldau.io/moldau/broker"
 )
 
-// View is what the console reads; a broker is one. All methods may be called by any goroutine at any time and return at once.
+// View is what the console reads; a broker is one. All methods may be called by any goroutine at any time and return at once, or
+// after a second where the coordinators of groups are busy.
 type View interface {
 	// Ready is nil once clients are served, else it says what is missing.
 	Ready() error
 	NodeStatus() broker.NodeStatus
 	TopicStatus() []broker.TopicStatus // sorted by name
-	GroupStatus() []broker.GroupStatus // sorted by name
+	// GroupStatus is the groups coordinated here, sorted by name, as far as limit allows. GroupDetail is one of them.
+	GroupStatus(limit int) broker.GroupList
+	GroupDetail(name string) (*broker.GroupDetail, error)
 	// Scrub has everything read and checked, unless that is being done already; ScrubStatus says how it goes.
 	Scrub() broker.ScrubStatus
 	ScrubStatus() broker.ScrubStatus
@@ -48,10 +51,10 @@ func Server(v View, g prometheus.Gatherer, log *slog.Logger) *http.Server {
 	}
 }
 
-// Handler is /livez, /readyz, /metrics, /debug/pprof/, /scrub and the page at /.
+// Handler is /livez, /readyz, /metrics, /debug/pprof/, /scrub, /groups and the page at /.
 func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
 	page := template.Must(template.New("page.html").Funcs(template.FuncMap{
-		"bytes": byteText, "since": sinceText, "sum": sumBytes,
+		"bytes": byteText, "since": sinceText, "sum": sumBytes, "span": spanText,
 	}).ParseFS(files, "page.html"))
 
 	mux := http.NewServeMux()
@@ -83,6 +86,8 @@ func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
 			}
 			answerJSON(w, http.StatusAccepted, v.Scrub())
 		})))
+	mux.HandleFunc("GET /groups", func(w http.ResponseWriter, r *http.Request) { groups(v, w, r) })
+	mux.HandleFunc("GET /groups/{name}", func(w http.ResponseWriter, r *http.Request) { group(v, w, r.PathValue("name")) })
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
@@ -90,9 +95,9 @@ func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
 			Node   broker.NodeStatus
 			Ready  error
 			Topics []broker.TopicStatus
-			Groups []broker.GroupStatus
+			Groups broker.GroupList
 			Now    time.Time
-		}{v.NodeStatus(), v.Ready(), v.TopicStatus(), v.GroupStatus(), time.Now()}
+		}{v.NodeStatus(), v.Ready(), v.TopicStatus(), v.GroupStatus(groupsOnPage), time.Now()}
 		if err := page.Execute(w, data); err != nil {
 			log.Debug("the console page was not sent", "err", err)
 		}

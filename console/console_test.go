@@ -37,8 +37,53 @@ func (f fixed) TopicStatus() []broker.TopicStatus {
 	}
 }
 
-func (f fixed) GroupStatus() []broker.GroupStatus {
-	return []broker.GroupStatus{{Name: "writers", State: "Stable"}}
+func (f fixed) GroupStatus(limit int) broker.GroupList {
+	lag, seconds := int64(42), 3.25
+	all := []broker.GroupStatus{
+		{Name: "writers", State: "Stable", Lag: &lag, LagSeconds: &seconds, Last: &broker.RebalanceStatus{
+			Began: time.Now().Add(-time.Hour), Reason: "member <b>m</b> on 10.0.0.3 missed its heartbeat for 45 s",
+		}},
+		{Name: "zz", State: "Empty"},
+	}
+	return broker.GroupList{Cluster: "c1", Node: 7, Total: 300, Groups: all[:min(limit, 2)]}
+}
+
+func (f fixed) GroupDetail(name string) (*broker.GroupDetail, error) {
+	switch name {
+	case "a/b", "..", "//", "":
+		return &broker.GroupDetail{Cluster: "c1", GroupStatus: broker.GroupStatus{Name: name}}, nil
+	case "busy":
+		return nil, broker.ErrGroupBusy
+	}
+	return nil, broker.ErrGroupUnknown
+}
+
+func TestGroups(t *testing.T) {
+	f := func(v View, path string, status int, want ...string) {
+		t.Helper()
+		s, body := get(t, v, path)
+		if s != status {
+			t.Errorf("%s: %d %q, want %d", path, s, body, status)
+		}
+		for _, w := range want {
+			if !strings.Contains(body, w) {
+				t.Errorf("%s: %q, want %s", path, body, w)
+			}
+		}
+	}
+	f(fixed{}, "/groups", 200, `"total":300`, `"group":"writers"`, `"lag":42`, `"lag_seconds":3.25`, `"lag":null`)
+	f(fixed{}, "/groups?limit=0", 200, `"groups":[]`)
+	f(fixed{}, "/groups?limit=10001", 400, "from 0 to 10000")
+	f(fixed{}, "/groups?limit=-1", 400)
+	f(fixed{}, "/groups?limit=x", 400)
+	f(fixed{}, "/groups/a%2Fb", 200, `"group":"a/b"`)
+	f(fixed{}, "/groups?group=%2F%2F", 200, `"group":"//"`)
+	f(fixed{}, "/groups?group=..", 200, `"group":".."`)
+	f(fixed{}, "/groups?group=", 200, `"group":""`)
+	f(fixed{}, "/groups/busy", 503, "ask again")
+	f(fixed{}, "/groups/nosuch", 404, "no such group")
+	f(fixed{errors.New("starting")}, "/groups", 503, "starting")
+	f(fixed{errors.New("starting")}, "/groups/a%2Fb", 503, "starting")
 }
 
 func (f fixed) Scrub() broker.ScrubStatus {
@@ -119,6 +164,7 @@ func TestThePageShowsWhatIsThereAndEscapesIt(t *testing.T) {
 	}
 	for _, want := range []string{
 		"node 7 of cluster c1", "&lt;b&gt;rides", "2.0 KiB", "writers", "Stable", "not ready: starting", "fenced", "/data", "none",
+		"42", "3s", "1h0m0s ago", "goes on", "missed its heartbeat for 45 s", "the first 2 of 300",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page does not say %q", want)

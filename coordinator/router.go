@@ -5,10 +5,7 @@ import (
 	crand "crypto/rand"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"unicode/utf16"
 
 	"moldau.io/moldau/coordinator/group"
@@ -137,6 +134,11 @@ func (g *Groups) partitions() int32 {
 
 // ask gives a request made by each to every shard and collects the answers in the order of the partitions.
 func (g *Groups) ask(each func() group.Request, done func([]group.Response)) {
+	g.askBy((*shard).submit, each, done)
+}
+
+// askBy is ask with the way in which a shard is given its request.
+func (g *Groups) askBy(give func(*shard, call), each func() group.Request, done func([]group.Response)) {
 	g.mu.Lock()
 	shards := make([]*shard, 0, len(g.shards))
 	for p, last := int32(0), g.partitions(); p < last; p++ {
@@ -152,7 +154,7 @@ func (g *Groups) ask(each func() group.Request, done func([]group.Response)) {
 	var mu sync.Mutex
 	all, missing := make([]group.Response, len(shards)), len(shards)
 	for i, s := range shards {
-		s.submit(call{req: each(), reply: func(r group.Response) {
+		give(s, call{req: each(), reply: func(r group.Response) {
 			mu.Lock()
 			all[i] = r
 			missing--
@@ -184,57 +186,6 @@ func (g *Groups) List(req group.List, reply func(*group.ListResult)) {
 		}
 		reply(sum)
 	})
-}
-
-// Committed collects what the groups of all partitions led here have committed, or one group where id is not empty: at
-// most so many offsets, those of the groups that come first by name. It does not wait for a coordinator that is busy: the
-// answer of one that has no room for a question is missing.
-func (g *Groups) Committed(id string, most int, reply func(*group.CommittedResult)) {
-	g.mu.Lock()
-	var shards []*shard
-	if n := g.partitions(); id != "" && n > 0 {
-		if s := g.shards[PartitionFor(id, n)]; s != nil {
-			shards = append(shards, s)
-		}
-	} else if n > 0 {
-		for _, s := range g.shards {
-			shards = append(shards, s)
-		}
-	}
-	g.mu.Unlock()
-	if len(shards) == 0 {
-		reply(&group.CommittedResult{})
-		return
-	}
-	answers := make(chan *group.CommittedResult, len(shards)) // the last one to answer finds them all
-	var missing atomic.Int32
-	missing.Store(int32(len(shards)))
-	for _, s := range shards {
-		req := &group.Committed{Group: id, Max: most}
-		s.offer(call{req: req, reply: func(r group.Response) {
-			answers <- r.(*group.CommittedResult)
-			if missing.Add(-1) == 0 {
-				close(answers)
-				reply(mergeCommitted(answers, most))
-			}
-		}})
-	}
-}
-
-// mergeCommitted puts the answers of shards together, in the order of groups.
-func mergeCommitted(answers <-chan *group.CommittedResult, most int) *group.CommittedResult {
-	sum := &group.CommittedResult{}
-	for r := range answers {
-		sum.Offsets = append(sum.Offsets, r.Offsets...)
-		sum.LeftOut += r.LeftOut
-	}
-	// A group is in one answer only, and sorted there.
-	slices.SortStableFunc(sum.Offsets, func(a, b group.CommittedOffset) int { return strings.Compare(a.Group, b.Group) })
-	if over := len(sum.Offsets) - most; over > 0 {
-		sum.Offsets = slices.Clip(sum.Offsets[:most])
-		sum.LeftOut += over
-	}
-	return sum
 }
 
 // ForgetTopics removes the offsets of deleted topics from all groups. It does not wait.

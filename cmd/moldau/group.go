@@ -24,7 +24,7 @@ func newGroup(w world) *cobra.Command {
 	c := addClusterFlags(w, cmd)
 	cmd.AddCommand(newGroupList(w, c), newGroupDescribe(w, c), newGroupWatch(w, c), newGroupReset(w, c),
 		newGroupDelete(w, c), newGroupDeleteOffsets(w, c), newGroupExport(w, c), newGroupImport(w, c),
-		newGroupValidateRegex(w))
+		newGroupValidateRegex(w), newGroupWhy(w))
 	return cmd
 }
 

@@ -48,6 +48,7 @@ type ConsumerMemberView struct {
 	Epoch          int32
 	ClientID       string
 	ClientHost     string
+	Software       string // of the client; "" not known
 	Topics         []string
 	Regex          *string
 	Assigned       []TopicPartitions // without epochs

@@ -16,11 +16,11 @@ func (m *Machine) describe(t Ticket, r *Describe) {
 		m.reply(t, &DescribeResult{Code: protocol.GroupIDNotFound, State: Dead})
 		return
 	}
-	res := &DescribeResult{State: g.state, Type: g.kind, Reason: g.reason}
+	res := &DescribeResult{State: g.state, Type: g.kind, Reason: g.reason, Generation: g.generation}
 	for _, mem := range g.members {
 		d := DescribedMember{
 			Member: mem.id, Instance: mem.instance, ClientID: mem.clientID, ClientHost: mem.clientHost,
-			Assignment: mem.assignment,
+			Software: mem.software, Assignment: mem.assignment,
 		}
 		if g.state == Stable {
 			d.Metadata = mem.metadata(g.protocol)

@@ -188,6 +188,7 @@ type Describe struct{ Group string }
 // DescribedMember is a member as tools show it. Metadata is empty unless the group is stable.
 type DescribedMember struct {
 	Member, ClientID, ClientHost string
+	Software                     string // of the client; "" not known
 	Instance                     *string
 	Metadata, Assignment         []byte
 }
@@ -200,6 +201,8 @@ type DescribeResult struct {
 	Protocol string
 	Members  []DescribedMember
 	Reason   string // of the last rebalance
+
+	Generation int32
 }
 
 // List asks for the groups of a machine (ListGroups). It goes to every partition.

@@ -132,7 +132,7 @@ func (b *bench) show(who string, resp Response) string {
 			s += " skip-assignment"
 		}
 		for _, m := range r.Members {
-			s += fmt.Sprintf(" %s(%s)", b.name(m.Member), m.Metadata)
+			s += fmt.Sprintf(" %s(%s)", b.name(m.Member), printable(m.Metadata))
 		}
 		return s
 	case *SyncResult:
@@ -187,6 +187,11 @@ func (b *bench) show(who string, resp Response) string {
 	return b.showConsumer(who, resp)
 }
 
+// printable is metadata without the bytes of the consumer protocol around the names in it.
+func printable(b []byte) string {
+	return strings.Join(strings.FieldsFunc(string(b), func(r rune) bool { return r < ' ' }), "+")
+}
+
 func showRecord(b *bench, r Record) string {
 	switch v := r.Value.(type) {
 	case *Commit:
@@ -198,7 +203,7 @@ func showRecord(b *bench, r Record) string {
 	case *Saved:
 		s := fmt.Sprintf("save %s generation=%d", r.Group, v.Generation)
 		for _, m := range v.Members {
-			s += fmt.Sprintf(" %s(%s,%s)", b.name(m.Member), m.Metadata, m.Assignment)
+			s += fmt.Sprintf(" %s(%s,%s)", b.name(m.Member), printable(m.Metadata), m.Assignment)
 		}
 		return s
 	}
