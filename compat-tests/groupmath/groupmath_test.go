@@ -29,6 +29,13 @@ func TestFreshHashes(t *testing.T) {
 	compare(t, text, "MOLDAU_HASHES", "./coordinator/group", "TestKafkaMetadataHashes")
 }
 
+// TestFreshExpressions asks Kafka's library about regular expressions. With
+// MOLDAU_GOLDEN_OUT=coordinator/group/testdata/kafka-4.4.0-regexes.gz its answers are kept.
+func TestFreshExpressions(t *testing.T) {
+	text := run(t, "Regexes", seed(t), 6000)
+	compare(t, text, "MOLDAU_REGEXES", "./coordinator/group", "TestKafkaExpressions")
+}
+
 func seed(t *testing.T) int {
 	if s := os.Getenv("MOLDAU_SEED"); s != "" {
 		n, err := strconv.Atoi(s)

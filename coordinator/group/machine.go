@@ -23,6 +23,7 @@ type Machine struct {
 	consumers map[string]*consumerGroup // of the new protocol; an id is in one of the two
 	making    *consumerGroup            // made by this call; Apply takes it over
 	seen      topicsSeen
+	hashes    topicHashes
 	offsets   allOffsets
 	pending   pendingOffsets
 	alarms    alarms

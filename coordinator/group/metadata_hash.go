@@ -6,7 +6,39 @@ import (
 	"unicode/utf16"
 
 	"github.com/zeebo/xxh3"
+
+	"moldau.io/moldau/protocol"
 )
+
+// topicHashes are the hashes of topics in one version of the metadata. Working one out takes a look at every partition.
+type topicHashes struct {
+	known   bool
+	version int64
+	of      map[protocol.TopicID]int64
+}
+
+// metadataHash is a number for the topics named, which are sorted, as they are now. Names of topics that are not there
+// count for nothing; without any topic it is 0.
+func (m *Machine) metadataHash(md Metadata, names []string) int64 {
+	cache := &m.hashes
+	if v := md.Version(); !cache.known || cache.version != v {
+		*cache = topicHashes{true, v, map[protocol.TopicID]int64{}}
+	}
+	hashes := make([]int64, 0, len(names))
+	for _, name := range names {
+		t, ok := md.Topic(name)
+		if !ok {
+			continue
+		}
+		h, ok := cache.of[t.ID]
+		if !ok {
+			h = topicHash(md, t)
+			cache.of[t.ID] = h
+		}
+		hashes = append(hashes, h)
+	}
+	return topicsHash(hashes)
+}
 
 // hashed is what the hash of a topic is taken of, little endian:
 //

@@ -97,3 +97,29 @@ func goldenLines(t *testing.T, variable, name string) (lines []string) {
 	}
 	return lines
 }
+
+// growing is metadata with one topic.
+type growing struct {
+	racked
+	version int64
+	topic   Topic
+}
+
+func (g growing) Version() int64                  { return g.version }
+func (g growing) Topic(name string) (Topic, bool) { return g.topic, name == g.topic.Name }
+
+func TestMetadataHashFollowsTheMetadata(t *testing.T) {
+	md := growing{make(racked, 3), 1, Topic{"t", protocol.TopicID{1}, 2}}
+	m := &Machine{}
+	first := m.metadataHash(md, []string{"not there", "t"})
+	if want := topicsHash([]int64{topicHash(md, md.topic)}); first != want {
+		t.Errorf("hash %d, want %d", first, want)
+	}
+	if m.metadataHash(md, []string{"not there"}) != 0 {
+		t.Error("the hash of nothing is not 0")
+	}
+	md.topic.Partitions, md.version = 3, 2
+	if m.metadataHash(md, []string{"t"}) == first {
+		t.Error("the topic grew, and its hash did not change")
+	}
+}

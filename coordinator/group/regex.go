@@ -1,9 +1,6 @@
 package group
 
 import (
-	"errors"
-	"regexp"
-	"regexp/syntax"
 	"slices"
 	"time"
 
@@ -36,9 +33,9 @@ func (m *Machine) updateRegex(b *beat) (bump bool, no *refusal) {
 		case to == "":
 			bump = from != ""
 		case g.patterns[to] == 0:
-			if _, err := compile(to); err != nil {
+			if _, err := compilePattern(to); err != nil {
 				return false, refuse(protocol.InvalidRegularExpression,
-					"SubscribedTopicRegex `%s` is not a valid regular expression: %s.", to, whatIsWrong(err))
+					"SubscribedTopicRegex `%s` is not a valid regular expression: %v.", shown(to), err)
 			}
 			refresh = true
 		default:
@@ -107,33 +104,16 @@ func (m *Machine) resolve(b *beat, md Metadata) (changed bool) {
 // record may bring, matches nothing.
 func match(pattern string, md Metadata) []string {
 	topics := []string{}
-	re, err := compile(pattern)
+	re, err := compilePattern(pattern)
 	if err != nil {
 		return topics
 	}
 	for name := range md.Names() {
-		if re.MatchString(name) {
+		if re.matches(name) {
 			topics = append(topics, name)
 		}
 	}
 	return topics
-}
-
-// compile makes an expression that matches whole names only. The syntax is RE2's, as that of Kafka's RE2/J is.
-func compile(pattern string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(pattern); err != nil {
-		return nil, err
-	}
-	return regexp.Compile(`\A(?:` + pattern + `)\z`)
-}
-
-// whatIsWrong is what is wrong with an expression.
-func whatIsWrong(err error) string {
-	var e *syntax.Error
-	if errors.As(err, &e) {
-		return string(e.Code)
-	}
-	return err.Error()
 }
 
 // topicsSeen is how the machine knows whether topics were made since expressions were matched.

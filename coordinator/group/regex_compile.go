@@ -1,0 +1,90 @@
+package group
+
+import (
+	"errors"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+// Limits of an expression. Kafka has none beside those of a request; a member could keep its coordinator busy with one.
+const (
+	regexBytesMax        = 32 << 10
+	regexInstructionsMax = 32 << 10
+)
+
+// pattern is an expression that chooses topics by their whole names. The syntax is that of RE2/J 1.8, which Kafka uses,
+// and which is Go's but for this:
+//
+//   - Go refuses, and so do we: repetitions of repetitions beyond 1000, nesting deeper than 1000, and an escaped
+//     character outside of ASCII, which no topic has in its name.
+//   - Go takes, and so do we: an operator behind a brace that is a character, as in {*, and names of character classes
+//     that are newer than RE2/J or in another case, as in \p{greek}.
+//
+// On what both take they agree about every name.
+type pattern struct{ whole *regexp.Regexp }
+
+// compilePattern makes a pattern. The text of the error is RE2/J's, as far as it knows the fault.
+func compilePattern(expression string) (pattern, error) {
+	if len(expression) > regexBytesMax {
+		return pattern{}, errRegexLarge
+	}
+	tree, err := syntax.Parse(expression, syntax.Perl)
+	if err != nil {
+		return pattern{}, regexFault(err)
+	}
+	if names := tree.CapNames(); duplicates(names) {
+		return pattern{}, errRegexNames
+	}
+	if strings.Contains(expression, `\Q`) {
+		// A quotation may be open at the end. The text of the tree has none.
+		expression = tree.String()
+	}
+	prog, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return pattern{}, regexFault(err)
+	}
+	if len(prog.Inst) > regexInstructionsMax {
+		return pattern{}, errRegexLarge
+	}
+	whole, err := regexp.Compile(`\A(?:` + expression + `)\z`)
+	if err != nil {
+		return pattern{}, regexFault(err)
+	}
+	return pattern{whole}, nil
+}
+
+// matches says whether the whole name fits.
+func (p pattern) matches(name string) bool { return p.whole.MatchString(name) }
+
+var (
+	errRegexLarge = errors.New("expression too large")
+	errRegexNames = errors.New("duplicate capture group name")
+	errRegexParen = errors.New("regexp/syntax: internal error")
+)
+
+// regexFault is what RE2/J calls a fault: what Go does, without the place, but for a parenthesis that nothing opens.
+func regexFault(err error) error {
+	var e *syntax.Error
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case e.Code == syntax.ErrUnexpectedParen:
+		return errRegexParen
+	}
+	return errors.New(string(e.Code))
+}
+
+// shown is an expression as an answer repeats it: not much of one that is too large.
+func shown(expression string) string {
+	if len(expression) > regexBytesMax {
+		return strings.ToValidUTF8(expression[:100], "") + "..."
+	}
+	return expression
+}
+
+func duplicates(names []string) bool {
+	names = slices.DeleteFunc(slices.Sorted(slices.Values(names)), func(s string) bool { return s == "" })
+	return len(slices.Compact(slices.Clone(names))) < len(names)
+}
