@@ -34,7 +34,8 @@ func (c collector) groups(ch chan<- prometheus.Metric, count func(*prometheus.De
 	gauge func(*prometheus.Desc, float64, ...string)) {
 	b := c.b
 	states := b.groups.Count()
-	for _, state := range []group.State{group.Empty, group.PreparingRebalance, group.CompletingRebalance, group.Stable} {
+	for _, state := range []group.State{group.Empty, group.PreparingRebalance, group.CompletingRebalance, group.Stable,
+		group.Assigning, group.Reconciling} {
 		gauge(descGroups, float64(states[state]), string(state))
 	}
 	counts := b.groups.JournalCounts()

@@ -137,6 +137,7 @@ func (m *Machine) Rejected(now time.Time, eff Effects, code protocol.Code) Effec
 	}
 	for _, r := range records {
 		m.rejectedConsumer(now, r)
+		m.rejectedConversion(r, code)
 		g := m.groups[r.Group]
 		saved, ok := r.Value.(*Saved)
 		if !ok || g == nil {

@@ -244,6 +244,7 @@ func (m *Machine) consumerGroupFor(now time.Time, id string, join bool) (*consum
 		return m.makeConsumerGroup(newConsumerGroup(id)), nil
 	case join && classic.state == Empty:
 		m.record(savedRecord(id, nil))
+		m.stored(classic, GroupConverted, Who{}, "the classic group has no members; it is a consumer group from now on")
 		return m.makeConsumerGroup(newConsumerGroup(id)), nil
 	case join:
 		return m.upgrade(now, classic)

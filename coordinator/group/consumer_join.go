@@ -63,16 +63,21 @@ func (m *Machine) replaceStatic848(b *beat, old *consumerMember) {
 	g := b.g
 	cur := *old.cur
 	cur.Epoch, cur.PreviousEpoch = 0, 0
-	b.old, b.wasDesc, b.wasCur = old, old.desc, &cur
-	m.dropMember(g, old.id)
-	m.record(Record{Kind: KindMember, Group: g.id, Name: b.id, Value: b.wasDesc})
-	m.record(Record{Kind: KindMemberTarget, Group: g.id, Name: b.id, Value: &MemberTarget{Topics: g.targets[old.id]}})
+	b.wasDesc, b.wasCur = old.desc, &cur
+	reason := "it comes back under its own id"
+	if old.id != b.id {
+		b.old = old
+		m.dropMember(g, old.id)
+		m.record(Record{Kind: KindMember, Group: g.id, Name: b.id, Value: b.wasDesc})
+		m.record(Record{Kind: KindMemberTarget, Group: g.id, Name: b.id, Value: &MemberTarget{Topics: g.targets[old.id]}})
+		reason = "it takes the place of member " + old.id
+	}
 	m.record(Record{Kind: KindCurrent, Group: g.id, Name: b.id, Value: b.wasCur})
 	who := old.who()
 	who.Member = b.id
 	m.tell(Event{
 		Kind: MemberReturned, Group: g.id, Generation: g.epoch, Members: len(g.members), Who: who, Stored: true,
-		Reason: "it takes the place of member " + old.id,
+		Reason: reason,
 	})
 }
 

@@ -164,7 +164,7 @@ func (b *bench) showConsumer(who string, resp Response) string {
 		if r.Code != protocol.None {
 			return strings.TrimSpace(r.Code.Error() + " " + r.Message)
 		}
-		b.gens[who] = r.Epoch
+		b.gens[who], b.ids[who] = r.Epoch, r.Member
 		s := fmt.Sprintf("epoch=%d", r.Epoch)
 		if r.Member != who {
 			s = fmt.Sprintf("member=%s %s", r.Member, s)
@@ -266,13 +266,18 @@ func checkConsumers(t *testing.T, m *Machine) {
 				t.Fatalf("group %s: member %s has no deadline", id, name)
 			}
 		}
+		for name, a := range g.alarms {
+			if g.members[name] == nil && a.session.at.IsZero() {
+				t.Fatalf("group %s: alarms are kept of member %s, who is gone", id, name)
+			}
+		}
 		for _, re := range g.regexes {
 			topics.addAll(re.Topics, subscriptions{patterns: 1})
 		}
 		switch {
 		case settled != g.settled:
 			t.Fatalf("group %s: %d members are settled, counted are %d", id, settled, g.settled)
-		case len(owners) != len(g.owners) || len(g.static) != instances || len(g.alarms) != len(g.members):
+		case len(owners) != len(g.owners) || len(g.static) != instances:
 			t.Fatalf("group %s: something of a member that is gone is kept", id)
 		case fmt.Sprint(topics, patterns, assignors) != fmt.Sprint(g.topics, g.patterns, g.assignors):
 			t.Fatalf("group %s: counts are %v, not %v", id, fmt.Sprint(g.topics, g.patterns, g.assignors),

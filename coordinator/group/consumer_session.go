@@ -90,20 +90,20 @@ func (m *Machine) loadConsumers(now time.Time) {
 // sessionRetry is when a member is fenced again whose tombstones were refused.
 const sessionRetry = 500 * time.Millisecond
 
-// rejectedConsumer puts the alarms right of a member whose removal was refused.
+// rejectedConsumer puts the alarms of a member right whose record was refused: they were set for what it would have been.
 func (m *Machine) rejectedConsumer(now time.Time, r Record) {
 	g := m.consumers[r.Group]
-	if g == nil || r.Kind != KindMember || r.Value != nil {
+	if g == nil || r.Kind != KindMember && r.Kind != KindCurrent {
 		return
 	}
 	mem := g.members[r.Name]
 	if mem == nil {
 		return
 	}
-	if mem.alarms.session.at.IsZero() {
+	if mem.alarms.session.at.IsZero() { // it rang, and the member is still there
 		m.alarms.set(&mem.alarms.session, now.Add(sessionRetry))
 	}
-	if mem.cur.State == MemberUnrevoked && mem.desc.Classic == nil && mem.alarms.rebalance.at.IsZero() {
-		m.alarms.set(&mem.alarms.rebalance, now.Add(sessionRetry))
+	if r.Kind == KindCurrent {
+		m.setConsumerRebalance(now, mem.alarms, mem.desc, mem.cur)
 	}
 }

@@ -22,6 +22,9 @@ func (m *Machine) join(now time.Time, t Ticket, r *Join) {
 		m.reply(t, r.Refuse(protocol.InvalidSessionTimeout))
 		return
 	}
+	if cg := m.consumers[r.Group]; cg != nil && !m.leaveToClassic(t, cg, r) {
+		return
+	}
 	g := m.groups[r.Group]
 	if g == nil {
 		if r.Member != "" {

@@ -140,6 +140,9 @@ func (m *Machine) Tick(now time.Time) Effects {
 		}
 		m.ring(now, a)
 		m.cut()
+		if a.consumer != nil && len(m.eff.Records) > 0 {
+			return m.eff // what follows depends on these records; Deadline says that there is more
+		}
 	}
 	if m.live && !now.Before(m.expiry) {
 		m.expiry = now.Add(m.cfg.RetentionCheck)

@@ -154,7 +154,7 @@ func (b *bench) show(who string, resp Response) string {
 		}
 		return s
 	case *FetchResult:
-		s := "offsets"
+		s := strings.TrimPrefix(r.Code.Error()+" ", "NONE ") + "offsets"
 		for _, t := range r.Topics {
 			for _, p := range t.Partitions {
 				s += fmt.Sprintf(" %s-%d=%d/%d/%q", t.Topic, p.Partition, p.Offset, p.LeaderEpoch, p.Metadata)
@@ -398,7 +398,7 @@ func (b *bench) do(c script.Command) {
 			topic, at, _ := strings.Cut(a, ":")
 			n, _ := strconv.ParseInt(at, 10, 64)
 			req.Partitions = append(req.Partitions, CommitPartition{
-				Topic: topic, Offset: protocol.Offset(n), LeaderEpoch: 7, Metadata: c.Opt("metadata", ""),
+				Topic: topic, TopicID: b.topics.topics[topic].ID, Offset: protocol.Offset(n), LeaderEpoch: 7, Metadata: c.Opt("metadata", ""),
 			})
 		}
 		b.handle(who, req)
@@ -411,7 +411,7 @@ func (b *bench) do(c script.Command) {
 func (b *bench) admin(c script.Command, who, grp string) {
 	switch c.Name {
 	case "offsets":
-		req := &FetchOffsets{Group: grp, All: len(c.Args) < 2}
+		req := &FetchOffsets{Group: grp, Epoch: b.number(c, "epoch", -1), Member: optional(c, "member"), All: len(c.Args) < 2}
 		for _, topic := range c.Args[min(1, len(c.Args)):] {
 			req.Topics = append(req.Topics, FetchTopic{Topic: topic, Partitions: []int32{0}})
 		}
