@@ -39,8 +39,7 @@ func describedGroup(req *kmsg.DescribeGroupsRequest, id string, res *group.Descr
 		if req.Version < 6 {
 			g.ErrorCode = 0
 		} else {
-			message := "Group " + id + " not found."
-			g.ErrorMessage = &message
+			g.ErrorMessage = &res.Message
 		}
 	}
 	if g.ErrorCode == 0 && req.Version >= 3 && req.IncludeAuthorizedOperations {

@@ -13,7 +13,11 @@ import (
 func (m *Machine) describe(t Ticket, r *Describe) {
 	g := m.groups[r.Group]
 	if g == nil {
-		m.reply(t, &DescribeResult{Code: protocol.GroupIDNotFound, State: Dead})
+		message := "Group " + r.Group + " not found."
+		if m.consumers[r.Group] != nil {
+			message = "Group " + r.Group + " is not a classic group."
+		}
+		m.reply(t, &DescribeResult{Code: protocol.GroupIDNotFound, Message: message, State: Dead})
 		return
 	}
 	res := &DescribeResult{State: g.state, Type: g.kind, Reason: g.reason, Generation: g.generation}

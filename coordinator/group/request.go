@@ -193,9 +193,11 @@ type DescribedMember struct {
 	Metadata, Assignment         []byte
 }
 
-// DescribeResult answers Describe. A group that does not exist has Code GroupIDNotFound and state Dead.
+// DescribeResult answers Describe. A group that does not exist, or is none of the classic protocol, has Code GroupIDNotFound
+// and state Dead.
 type DescribeResult struct {
 	Code     protocol.Code
+	Message  string // says more than the code; "" none
 	State    State
 	Type     string
 	Protocol string
