@@ -190,6 +190,9 @@ func (b *Broker) GroupDetail(id string) (*GroupDetail, error) {
 // describeGroup fills in state and members, of whichever type the group is.
 func (b *Broker) describeGroup(d *GroupDetail) error {
 	d.Members = []WhoStatus{}
+	if b.image().Topic(coordinator.GroupsTopic) == nil {
+		return ErrGroupUnknown // there has been no group yet
+	}
 	r, ok := b.glance(d.Name, &group.Describe{Group: d.Name}).(*group.DescribeResult)
 	switch {
 	case !ok || r.Code == protocol.CoordinatorLoadInProgress:

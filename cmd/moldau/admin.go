@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -17,7 +16,6 @@ import (
 type adminFlag struct {
 	address string
 	given   bool // named by the user, so that it is an error if nobody answers there
-	timeout time.Duration
 }
 
 // addAdminFlag gives cmd its --admin.
@@ -32,6 +30,9 @@ func addAdminFlag(w world, cmd *cobra.Command) *adminFlag {
 		"the broker's admin address, its --admin-listen; MOLDAU_ADMIN sets another default")
 	return a
 }
+
+// named notes whether the user named the address.
+func (a *adminFlag) named(cmd *cobra.Command) { a.given = a.given || cmd.Flags().Changed("admin") }
 
 // get asks for path and reads the answer, which is JSON, into v. status is that of HTTP, 0 if there is no answer.
 func (a *adminFlag) get(ctx context.Context, path string, query url.Values, v any) (status int, err error) {

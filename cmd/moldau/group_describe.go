@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -20,7 +21,8 @@ func newGroupDescribe(w world, c *cluster) *cobra.Command {
 		Short: "Show state, members, and the lag of every partition",
 		Long: "Show state, members, and the lag of every partition that a member has or the group has committed. The lag is\n" +
 			"how many records lie between what is committed and the end; where nothing is committed, how many there are.\n" +
-			"With -o json everything is shown, whichever parts are asked for.",
+			"With -o json everything is shown, whichever parts are asked for. How old the oldest unread record is (AGE), and\n" +
+			"why a group rebalanced last, is shown where the broker that coordinates it answers at its admin address.",
 		Example: "  moldau group describe database\n  moldau group describe database --members --verbose\n" +
 			"  moldau group describe --all-groups --state",
 	}
@@ -30,8 +32,10 @@ func newGroupDescribe(w world, c *cluster) *cobra.Command {
 	f.BoolVar(&parts.offsets, "offsets", false, "only the partitions")
 	f.BoolVar(&parts.state, "state", false, "only the state, a line a group")
 	f.BoolVar(&parts.verbose, "verbose", false, "also epochs, subscriptions and assignments")
+	admin := addAdminFlag(w, cmd)
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, groups []string) error {
+		admin.named(cmd)
 		if err := errors.Join(scope.check(groups), atMostOne(cmd, "members", "offsets", "state")); err != nil {
 			return err
 		}
@@ -42,6 +46,9 @@ func newGroupDescribe(w world, c *cluster) *cobra.Command {
 			}
 			views, failed, err := viewGroups(ctx, adm, ids)
 			if err != nil {
+				return err
+			}
+			if err := admin.explain(ctx, adm, views); err != nil {
 				return err
 			}
 			return printOrPart(failed, func() error {
@@ -64,6 +71,9 @@ func (d describeParts) print(w world, views []groupView) error {
 			fmt.Fprintln(w.stdout)
 		}
 		fmt.Fprintln(w.stdout, v.headline())
+		if v.LastRebalance != nil {
+			fmt.Fprintln(w.stdout, rebalanceLine(v.LastRebalance, time.Now()))
+		}
 		if !d.offsets && len(v.Members) > 0 {
 			if err := d.printMembers(w, v); err != nil {
 				return err
@@ -81,6 +91,9 @@ func (d describeParts) print(w world, views []groupView) error {
 func (v *groupView) headline() string {
 	line := fmt.Sprintf("group %s  state %s  type %s  assignor %s  coordinator %d  members %d  lag %d", v.Group, v.State,
 		v.Type, dash(v.Protocol), v.Coordinator, len(v.Members), v.Lag)
+	if v.LagSeconds != nil {
+		line += "  oldest unread " + ageCell(v.LagSeconds)
+	}
 	if v.Epoch != nil {
 		line += fmt.Sprintf("  epoch %d  assignment epoch %d", *v.Epoch, *v.AssignmentEpoch)
 	}
@@ -130,13 +143,14 @@ func (p *groupPeer) subscribed() string {
 }
 
 func (d describeParts) printPartitions(w world, v groupView) error {
-	head := []string{"TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "CLIENT"}
+	head := []string{"TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "AGE", "CLIENT"}
 	if d.verbose {
 		head = append(head, "HOST", "MEMBER", "LEADER-EPOCH", "METADATA")
 	}
 	t := newTable(w.stdout, head...)
 	for _, p := range v.Partitions {
-		cells := []any{p.Topic, p.Partition, offsetCell(p.Committed), offsetCell(p.End), offsetCell(p.Lag), dash(p.Client)}
+		cells := []any{p.Topic, p.Partition, offsetCell(p.Committed), offsetCell(p.End), offsetCell(p.Lag),
+			ageCell(p.LagSeconds), dash(p.Client)}
 		if d.verbose {
 			cells = append(cells, dash(p.Host), dash(p.Member), offsetCell(int64(p.Epoch)), dash(p.Metadata))
 		}

@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"moldau.io/moldau/broker"
 )
 
 // groupView is a group with its members and partitions, as describe prints it.
@@ -20,11 +22,15 @@ type groupView struct {
 	Protocol string `json:"protocol"` // the assignor
 	// Epoch is that of the group and AssignmentEpoch that of the newest target assignment, in groups of type consumer; null
 	// otherwise.
-	Epoch           *int32      `json:"epoch"`
-	AssignmentEpoch *int32      `json:"assignment_epoch"`
-	Lag             int64       `json:"lag"`
-	Members         []groupPeer `json:"members"`
-	Partitions      []groupLag  `json:"partitions"`
+	Epoch           *int32 `json:"epoch"`
+	AssignmentEpoch *int32 `json:"assignment_epoch"`
+	Lag             int64  `json:"lag"`
+	// LagSeconds is the age of the oldest unread record, and LastRebalance why the group rebalanced last: null where the
+	// broker was not asked at its admin address, or does not know.
+	LagSeconds    *float64                `json:"lag_seconds"`
+	LastRebalance *broker.RebalanceStatus `json:"last_rebalance"`
+	Members       []groupPeer             `json:"members"`
+	Partitions    []groupLag              `json:"partitions"`
 }
 
 type groupPeer struct {
@@ -58,6 +64,8 @@ type groupLag struct {
 	Member    string `json:"member,omitempty"`
 	Client    string `json:"client,omitempty"`
 	Host      string `json:"host,omitempty"`
+	// LagSeconds is the age of the oldest unread record; null as in groupView.
+	LagSeconds *float64 `json:"lag_seconds"`
 }
 
 // describeGroups asks what groups are and do, without their offsets. Groups of type consumer are asked for first; what is

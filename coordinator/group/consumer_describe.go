@@ -17,7 +17,7 @@ func (m *Machine) consumerDescribe(t Ticket, r *ConsumerDescribe) {
 			Member: id, Instance: mem.desc.Instance, Rack: mem.desc.Rack, Epoch: mem.cur.Epoch,
 			ClientID: mem.desc.ClientID, ClientHost: mem.desc.ClientHost, Topics: mem.desc.Topics, Regex: mem.desc.Regex,
 			Assigned: withoutEpochs(merge(mem.cur.Assigned, mem.cur.Revoking)), Target: g.targets[id],
-			Classic: mem.desc.Classic != nil,
+			Classic: mem.desc.Classic != nil, Software: mem.who().Software,
 		})
 	}
 	m.replyStable(t, res)

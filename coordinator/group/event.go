@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -128,11 +129,13 @@ func (w Who) silent(d time.Duration) string {
 	return fmt.Sprintf("%s missed its heartbeat for %s", w.name(), span(d))
 }
 
-// span is a time for people: "45 s", "1 min 5 s", "300 ms".
+// span is a time for people: "45 s", "1 min 5 s", "1.5 s", "300 ms".
 func span(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 10*time.Second:
+		return strconv.FormatFloat(d.Round(100*time.Millisecond).Seconds(), 'f', -1, 64) + " s"
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int(d.Round(time.Second)/time.Second))
 	}

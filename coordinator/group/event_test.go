@@ -45,7 +45,7 @@ func TestTheReasonsOfRebalancesAreTold(t *testing.T) { run(t, "events") }
 
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0 ms", 300 * time.Millisecond: "300 ms", 45*time.Second + 400*time.Millisecond: "45 s", time.Minute: "1 min",
+		0: "0 ms", 1500 * time.Millisecond: "1.5 s", 6 * time.Second: "6 s", 300 * time.Millisecond: "300 ms", 45*time.Second + 400*time.Millisecond: "45 s", time.Minute: "1 min",
 		65 * time.Second: "1 min 5 s", 59*time.Second + 700*time.Millisecond: "60 s", 90 * time.Minute: "90 min",
 	} {
 		if got := span(d); got != want {
