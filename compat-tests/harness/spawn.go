@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"syscall"
 )
 
 // Pdeathsig is sent when the *thread* that started a child ends, so children are started by one goroutine that is
@@ -29,4 +30,10 @@ func start(cmd *exec.Cmd) error {
 	j := job{cmd, make(chan error, 1)}
 	spawner() <- j
 	return <-j.err
+}
+
+// StartProgram starts a command that a test talks to by itself, as a child that dies with the test.
+func StartProgram(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return start(cmd)
 }
