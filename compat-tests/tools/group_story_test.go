@@ -71,6 +71,10 @@ func (s *groupStory) mask(text string) string {
 	for _, m := range masks {
 		text = m.form.ReplaceAllString(text, m.with)
 	}
+	// Release 3.9 prints the plan of a reset without line feeds.
+	for _, group := range []string{"one", "two", "young"} {
+		text = strings.ReplaceAll(text, " "+s.name(group)+" ", "\n"+s.name(group)+" ")
+	}
 	var lines []string
 	for line := range strings.Lines(text) {
 		if line = strings.Join(strings.Fields(line), " "); line != "" {
@@ -108,7 +112,11 @@ func (s *groupStory) run(check func()) {
 	rides, fares := s.name("rides"), s.name("fares")
 	s.topics()
 	s.member("a", "one", "-", rides+","+fares, 33)
-	s.member("b", "two", "desk", rides, 30)
+	instance := "desk"
+	if s.protocol == "consumer" {
+		instance = "-"
+	}
+	s.member("b", "two", instance, rides, 30)
 	check()
 	if s.current() {
 		s.listings()
@@ -135,7 +143,9 @@ func (s *groupStory) run(check func()) {
 	s.box.must(s.t, "@leave", s.name("b"))
 	s.settled(one)
 	s.groups("--describe", "--group", two, "--members", "--verbose") // whose member is static, and may come back
-	s.box.must(s.t, "@remove", s.name("b"))
+	if instance != "-" {
+		s.box.must(s.t, "@remove", s.name("b"))
+	}
 	s.settled(two)
 	for _, what := range [][]string{nil, {"--offsets", "--verbose"}, {"--members", "--verbose"}, {"--state", "--verbose"}} {
 		s.groups(append([]string{"--describe", "--group", one}, what...)...)
