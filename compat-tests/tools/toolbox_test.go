@@ -54,6 +54,7 @@ const (
 	consumerGroups  = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 	groups          = "org.apache.kafka.tools.GroupsCommand"
 	configs         = "kafka.admin.ConfigCommand"
+	dumpLog         = "org.apache.kafka.tools.DumpLogSegments"
 	consoleConsumer = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 )
 
