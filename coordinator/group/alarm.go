@@ -14,6 +14,8 @@ const (
 	syncAlarm                     // members had time enough to sync
 
 	consumerSessionAlarm   // a member of a consumer group was silent for too long
+	consumerJoinAlarm      // a classic member of a consumer group had time enough to join again
+	consumerSyncAlarm      // the same, to sync
 	consumerRebalanceAlarm // it had time enough to give partitions back
 )
 
@@ -124,6 +126,9 @@ func (as *alarms) Pop() any {
 
 // ring acts on an alarm that is due.
 func (m *Machine) ring(now time.Time, a *alarm) {
+	if a.g != nil && m.groups[a.g.id] != a.g {
+		return // of a group that was to be converted, and was not, or that is gone
+	}
 	switch a.kind {
 	case sessionAlarm:
 		m.sessionExpired(now, a.g, a.mem)
@@ -133,7 +138,7 @@ func (m *Machine) ring(now time.Time, a *alarm) {
 		m.completeJoin(now, a.g)
 	case syncAlarm:
 		m.syncExpired(now, a.g)
-	case consumerSessionAlarm, consumerRebalanceAlarm:
+	case consumerSessionAlarm, consumerRebalanceAlarm, consumerJoinAlarm, consumerSyncAlarm:
 		m.consumerAlarm(now, a)
 	}
 }

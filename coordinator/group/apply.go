@@ -38,6 +38,11 @@ func (m *Machine) applyCommit(r Record) {
 // applySaved takes over a saved group. A live group has its members already; the record gives it the assignments and so
 // makes it stable, or empties it. The record that only says that a group began changes nothing.
 func (m *Machine) applySaved(id string, s *Saved) {
+	if made := m.makingClassic; m.live && made != nil && made.id == id {
+		m.groups[id] = made // converted in this call; it may be rebalancing already
+		m.makingClassic = nil
+		return
+	}
 	g := m.groups[id]
 	if !m.live {
 		delete(m.consumers, id) // the later record says what the group is
@@ -70,7 +75,7 @@ func (m *Machine) applySaved(id string, s *Saved) {
 	g.since = s.Since
 	g.generation = s.Generation
 	if g.state == Empty {
-		g.topics = map[string]struct{}{}
+		g.topics = g.subscribed()
 	}
 }
 
@@ -101,11 +106,11 @@ func (g *group) restore(s *Saved) {
 		})
 	}
 	g.state = Empty
-	g.topics = map[string]struct{}{}
+	g.unsettled = s.Leader == nil
 	if len(g.members) > 0 {
 		g.state = Stable
-		g.topics = g.subscribed()
 	}
+	g.topics = g.subscribed()
 }
 
 func (m *Machine) applyGroupRemoved(id string) {
@@ -113,16 +118,12 @@ func (m *Machine) applyGroupRemoved(id string) {
 	if g == nil {
 		return
 	}
+	g.silence()
 	if m.offsets.any(id) || m.pending.any(id) {
 		// Offsets that are still there have not been removed by anyone; the group lives on as one that only stores them.
 		g.restore(&Saved{Since: -1})
 		return
 	}
-	for _, p := range g.pending {
-		p.alarm.off()
-	}
-	g.joinAlarm.off()
-	g.syncAlarm.off()
 	delete(m.groups, id)
 }
 

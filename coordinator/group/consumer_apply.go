@@ -14,7 +14,11 @@ func (m *Machine) applyConsumer(r Record) {
 		}
 		return
 	}
-	g := m.consumerGroupOf(r.Group)
+	m.consumerGroupOf(r.Group).take(r)
+}
+
+// take makes what a record says part of the group.
+func (g *consumerGroup) take(r Record) {
 	switch v := r.Value.(type) {
 	case *Epoch:
 		g.epoch, g.metadataHash = v.Epoch, v.MetadataHash

@@ -56,9 +56,10 @@ func (m *Machine) consumerHeartbeat(now time.Time, t Ticket, r *ConsumerHeartbea
 	if no != nil {
 		// A refused heartbeat leaves nothing behind, not even what was decided before the fault was found.
 		m.eff.Records, m.eff.Events = m.eff.Records[:0], m.eff.Events[:0]
-		m.making = nil
+		m.making, m.upgrading = nil, nil
 		res = &ConsumerHeartbeatResult{Code: no.code, Message: no.message}
 	}
+	m.finishUpgrade()
 	m.replyStable(t, res)
 }
 

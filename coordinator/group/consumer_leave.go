@@ -52,13 +52,33 @@ func (m *Machine) leaveForAWhile(g *consumerGroup, mem *consumerMember) {
 
 // fence removes a member for good, and the group's epoch rises: the others get what it had.
 func (m *Machine) fence(now time.Time, g *consumerGroup, mem *consumerMember, kind EventKind, w why) {
-	if m.downgradeWithout(now, g, mem, kind, w) {
+	m.fenceAll(now, g, []*consumerMember{mem}, kind, w)
+}
+
+// fenceAll is fence for several members, for which the epoch rises once.
+func (m *Machine) fenceAll(now time.Time, g *consumerGroup, gone []*consumerMember, kind EventKind, w why) {
+	left := len(g.members) - len(gone)
+	for _, mem := range gone {
+		m.tell(Event{
+			Kind: kind, Group: g.id, Generation: g.epoch + 1, Members: left, Who: mem.who(), Reason: w.reason, Stored: true,
+		})
+	}
+	if m.downgradeWithout(now, g, gone, w) {
 		return
 	}
-	m.dropMember(g, mem.id)
 	delta := topicCounts{}
-	delta.addAll(mem.desc.Topics, subscriptions{names: -1})
-	if re := mem.pattern(); re != "" && g.patterns[re] == 1 {
+	patterns := map[string]int{}
+	for _, mem := range gone {
+		m.dropMember(g, mem.id)
+		delta.addAll(mem.desc.Topics, subscriptions{names: -1})
+		if re := mem.pattern(); re != "" {
+			patterns[re]++
+		}
+	}
+	for _, re := range sortedKeys(patterns) {
+		if g.patterns[re] != patterns[re] {
+			continue
+		}
 		m.record(Record{Kind: KindRegex, Group: g.id, Name: re})
 		if resolved := g.regexes[re]; resolved != nil {
 			delta.addAll(resolved.Topics, subscriptions{patterns: -1})
@@ -66,15 +86,11 @@ func (m *Machine) fence(now time.Time, g *consumerGroup, mem *consumerMember, ki
 	}
 	epoch := g.epoch + 1
 	m.record(Record{Kind: KindEpoch, Group: g.id, Value: &Epoch{Epoch: epoch, MetadataHash: m.hashAfter(g, delta)}})
-	left := len(g.members) - 1
 	if left == 0 {
 		// There is nothing to assign. A time of 0 lets the next member have its target at once.
 		m.record(Record{Kind: KindTarget, Group: g.id, Value: &Target{Epoch: epoch}})
 	}
 	g.reason = w.reason
-	m.tell(Event{
-		Kind: kind, Group: g.id, Generation: epoch, Members: left, Who: w.who, Reason: w.reason, Stored: true,
-	})
 	m.tellEpoch(g, epoch, left, w)
 	if left == 0 {
 		m.tell(Event{Kind: GroupEmptied, Group: g.id, Generation: epoch, Reason: w.reason, Stored: true})

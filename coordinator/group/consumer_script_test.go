@@ -149,6 +149,9 @@ func (b *bench) consumer(c script.Command, who, grp string) bool {
 		b.handle(who, &ConsumerDescribe{Group: grp})
 	case "cconfig":
 		b.cfg.ConsumerMaxSize = int(b.number(c, "max-size", 1<<31-1))
+		b.cfg.Migration = map[string]Migration{
+			"disabled": 0, "upgrade": Upgrade, "downgrade": Downgrade, "bidirectional": Upgrade | Downgrade,
+		}[c.Opt("migration", "bidirectional")]
 		b.cfg.Consumer.Session = b.duration(c, "session", "45s")
 		b.cfg.Consumer.AssignmentInterval = b.duration(c, "interval", "1s")
 		b.m.cfg = b.cfg
@@ -179,7 +182,11 @@ func (b *bench) showConsumer(who string, resp Response) string {
 		}
 		s := fmt.Sprintf("%s epoch=%d target=%d assignor=%s", r.State, r.Epoch, r.AssignmentEpoch, r.Assignor)
 		for _, m := range r.Members {
-			s += fmt.Sprintf(" %s(epoch=%d topics=%s has=%s target=%s)", m.Member, m.Epoch, strings.Join(m.Topics, ","),
+			classic := ""
+			if m.Classic {
+				classic = "classic "
+			}
+			s += fmt.Sprintf(" %s(%sepoch=%d topics=%s has=%s target=%s)", b.name(m.Member), classic, m.Epoch, strings.Join(m.Topics, ","),
 				b.showPartitions(m.Assigned), b.showPartitions(m.Target))
 		}
 		return s
@@ -191,7 +198,7 @@ func (b *bench) showConsumerRecord(r Record) string {
 	s := map[Kind]string{
 		KindEpoch: "epoch", KindMember: "member", KindTarget: "target", KindMemberTarget: "member-target",
 		KindCurrent: "current", KindRegex: "regex", KindPartitions: "partitions",
-	}[r.Kind] + " " + strings.TrimSpace(r.Group+" "+r.Name)
+	}[r.Kind] + " " + strings.TrimSpace(r.Group+" "+b.name(r.Name))
 	switch v := r.Value.(type) {
 	case nil:
 		s = "remove " + s
@@ -262,7 +269,8 @@ func checkConsumers(t *testing.T, m *Machine) {
 			if mem.cur.Epoch > g.epoch || mem.cur.Epoch > max(g.targetEpoch, 0) {
 				t.Fatalf("group %s: member %s is in epoch %d, the group in %d", id, name, mem.cur.Epoch, g.epoch)
 			}
-			if mem.alarms.session.at.IsZero() || mem.cur.State == MemberUnrevoked && mem.cur.Epoch >= 0 && mem.alarms.rebalance.at.IsZero() {
+			if mem.alarms.session.at.IsZero() || mem.cur.State == MemberUnrevoked && mem.cur.Epoch >= 0 && mem.desc.Classic == nil &&
+				mem.alarms.rebalance.at.IsZero() {
 				t.Fatalf("group %s: member %s has no deadline", id, name)
 			}
 		}

@@ -5,17 +5,20 @@ import "time"
 // memberAlarms are the deadlines of a member of a consumer group. They know it by its id: the member may be made by records
 // that are not yet written, or be gone when they ring.
 type memberAlarms struct {
-	session   alarm
-	rebalance alarm
-	epoch     int32 // that the member has to leave before rebalance rings
-	timeout   time.Duration
-	heard     time.Time // when it last showed life, or was given its session
-	software  string    // of the client; "" not known
+	session    alarm
+	rebalance  alarm
+	join, sync alarm // of a member of the classic protocol: it must join again, or sync, before
+	epoch      int32 // that the member has to leave before rebalance rings
+	timeout    time.Duration
+	heard      time.Time // when it last showed life, or was given its session
+	software   string    // of the client; "" not known
 }
 
 func (a *memberAlarms) off() {
 	a.session.off()
 	a.rebalance.off()
+	a.join.off()
+	a.sync.off()
 }
 
 // alarmsOf makes the alarms of a member if need be.
@@ -25,6 +28,8 @@ func (g *consumerGroup) alarmsOf(id string) *memberAlarms {
 		a = &memberAlarms{
 			session:   alarm{kind: consumerSessionAlarm, consumer: g, id: id},
 			rebalance: alarm{kind: consumerRebalanceAlarm, consumer: g, id: id},
+			join:      alarm{kind: consumerJoinAlarm, consumer: g, id: id},
+			sync:      alarm{kind: consumerSyncAlarm, consumer: g, id: id},
 		}
 		g.alarms[id] = a
 	}
@@ -69,6 +74,8 @@ func (m *Machine) consumerAlarm(now time.Time, a *alarm) {
 			m.fence(now, g, mem, MemberRemoved, why{CauseRebalance, who, who.name() + " kept partitions for " +
 				span(mem.alarms.timeout) + " that it was to give back"})
 		}
+	case consumerJoinAlarm, consumerSyncAlarm:
+		m.classicAlarm(now, g, mem, a)
 	}
 }
 

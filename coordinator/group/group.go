@@ -24,6 +24,7 @@ const (
 type group struct {
 	id         string
 	state      State
+	unsettled  bool  // as loaded: it was about to rebalance
 	fresh      bool  // PreparingRebalance was entered from Empty: the initial delay runs, and only it ends the phase
 	since      int64 // wall clock in ms of the last change of state; -1 unknown
 	generation int32

@@ -12,6 +12,10 @@ func (m *Machine) heartbeat(now time.Time, t Ticket, r *Heartbeat) {
 		m.reply(t, r.Refuse(protocol.InvalidGroupID))
 		return
 	}
+	if cg := m.consumers[r.Group]; cg != nil {
+		m.classicHeartbeat(now, t, cg, r)
+		return
+	}
 	g := m.groups[r.Group]
 	if g == nil {
 		m.reply(t, r.Refuse(protocol.UnknownMemberID))

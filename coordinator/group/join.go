@@ -22,7 +22,12 @@ func (m *Machine) join(now time.Time, t Ticket, r *Join) {
 		m.reply(t, r.Refuse(protocol.InvalidSessionTimeout))
 		return
 	}
-	if cg := m.consumers[r.Group]; cg != nil && !m.leaveToClassic(t, cg, r) {
+	cg := m.consumers[r.Group]
+	if cg != nil && len(cg.members) > 0 {
+		m.classicJoin(now, t, cg, r)
+		return
+	}
+	if cg != nil && !m.leaveToClassic(t, cg, r) {
 		return
 	}
 	g := m.groups[r.Group]

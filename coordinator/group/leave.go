@@ -13,6 +13,10 @@ func (m *Machine) leave(now time.Time, t Ticket, r *Leave) {
 		m.reply(t, r.Refuse(protocol.InvalidGroupID))
 		return
 	}
+	if cg := m.consumers[r.Group]; cg != nil {
+		m.classicLeave(now, t, cg, r)
+		return
+	}
 	codes := make([]protocol.Code, len(r.Members))
 	g := m.groups[r.Group]
 	left, last := 0, why{cause: CauseLeave}

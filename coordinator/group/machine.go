@@ -19,16 +19,18 @@ type Machine struct {
 	topics Topics
 	rng    *rand.Rand // member ids
 
-	groups    map[string]*group         // classic
-	consumers map[string]*consumerGroup // of the new protocol; an id is in one of the two
-	making    *consumerGroup            // made by this call; Apply takes it over
-	seen      topicsSeen
-	hashes    topicHashes
-	offsets   allOffsets
-	pending   pendingOffsets
-	alarms    alarms
-	expiry    time.Time // next look for expired offsets
-	live      bool      // Loaded was called: records come from this machine's own decisions
+	groups        map[string]*group         // classic
+	consumers     map[string]*consumerGroup // of the new protocol; an id is in one of the two
+	making        *consumerGroup            // made by this call; Apply takes it over
+	makingClassic *group                    // the same
+	upgrading     *group                    // becomes a consumer group in this call
+	seen          topicsSeen
+	hashes        topicHashes
+	offsets       allOffsets
+	pending       pendingOffsets
+	alarms        alarms
+	expiry        time.Time // next look for expired offsets
+	live          bool      // Loaded was called: records come from this machine's own decisions
 
 	// eff is filled by one call of Handle, Tick, Loaded or Rejected, and lent to its caller.
 	eff Effects
@@ -82,7 +84,7 @@ func (m *Machine) Loaded(now time.Time) Effects {
 		g.sizes = m.sizes(g)
 		m.event(g, GroupLoaded, Who{}, "the coordinator was started; what was before is not known to it")
 		switch {
-		case !g.complete():
+		case !g.complete(), g.unsettled:
 			m.prepareRebalance(now, g, why{cause: CauseLoaded, reason: "the loaded group has no assignment"})
 		case len(g.members) > m.cfg.MaxSize:
 			reason := fmt.Sprintf("the loaded group has %d members, and group.max.size is %d", len(g.members), m.cfg.MaxSize)
@@ -176,7 +178,7 @@ func (m *Machine) begin() {
 	m.eff.Cuts = m.eff.Cuts[:0]
 	m.eff.Replies = m.eff.Replies[:0]
 	m.eff.Events = m.eff.Events[:0]
-	m.making = nil
+	m.making, m.makingClassic, m.upgrading = nil, nil, nil
 }
 
 func (m *Machine) reply(t Ticket, resp Response) {

@@ -132,12 +132,15 @@ func (b *bench) show(who string, resp Response) string {
 			s += " skip-assignment"
 		}
 		for _, m := range r.Members {
-			s += fmt.Sprintf(" %s(%s)", b.name(m.Member), printable(m.Metadata))
+			s += fmt.Sprintf(" %s(%s)", b.name(m.Member), text(m.Metadata))
 		}
 		return s
 	case *SyncResult:
 		if r.Code != protocol.None {
 			return r.Code.Error()
+		}
+		if list, _, ok := readAssignment(r.Assignment); ok {
+			return fmt.Sprintf("synced v%d %s", r.Assignment[1], showNamed(list))
 		}
 		return fmt.Sprintf("synced %q", r.Assignment)
 	case *HeartbeatResult:
@@ -164,7 +167,7 @@ func (b *bench) show(who string, resp Response) string {
 	case *DescribeResult:
 		s := fmt.Sprintf("%s %s type=%q protocol=%q", r.Code.Error(), r.State, r.Type, r.Protocol)
 		for _, m := range r.Members {
-			s += fmt.Sprintf(" %s(%s,%s,%s)", b.name(m.Member), m.ClientID, m.Metadata, m.Assignment)
+			s += fmt.Sprintf(" %s(%s,%s,%s)", b.name(m.Member), m.ClientID, text(m.Metadata), textOf(m.Assignment))
 		}
 		return s
 	case *ListResult:
@@ -187,11 +190,6 @@ func (b *bench) show(who string, resp Response) string {
 	return b.showConsumer(who, resp)
 }
 
-// printable is metadata without the bytes of the consumer protocol around the names in it.
-func printable(b []byte) string {
-	return strings.Join(strings.FieldsFunc(string(b), func(r rune) bool { return r < ' ' }), "+")
-}
-
 func showRecord(b *bench, r Record) string {
 	switch v := r.Value.(type) {
 	case *Commit:
@@ -203,7 +201,7 @@ func showRecord(b *bench, r Record) string {
 	case *Saved:
 		s := fmt.Sprintf("save %s generation=%d", r.Group, v.Generation)
 		for _, m := range v.Members {
-			s += fmt.Sprintf(" %s(%s,%s)", b.name(m.Member), printable(m.Metadata), m.Assignment)
+			s += fmt.Sprintf(" %s(%s,%s)", b.name(m.Member), text(m.Metadata), textOf(m.Assignment))
 		}
 		return s
 	}
@@ -372,7 +370,7 @@ func (b *bench) do(c script.Command) {
 		}
 		for _, a := range c.Args[1:] {
 			name, data, _ := strings.Cut(a, ":")
-			req.Assignments = append(req.Assignments, Assignment{Member: b.ids[name], Data: []byte(data)})
+			req.Assignments = append(req.Assignments, Assignment{Member: b.ids[name], Data: assignmentBytes(data)})
 		}
 		b.handle(who, req)
 	case "heartbeat":
@@ -490,18 +488,4 @@ func (b *bench) known(name string) string {
 		return id
 	}
 	return name
-}
-
-// subscription is the metadata of a protocol: topics of the consumer protocol where it begins with +, else the text.
-func (b *bench) subscription(text string) []byte {
-	topics, ok := strings.CutPrefix(text, "+")
-	if !ok {
-		return []byte(text)
-	}
-	names := strings.Split(topics, "+")
-	out := []byte{0, 1, 0, 0, 0, byte(len(names))}
-	for _, n := range names {
-		out = append(append(out, 0, byte(len(n))), n...)
-	}
-	return out
 }

@@ -12,6 +12,10 @@ func (m *Machine) sync(now time.Time, t Ticket, r *Sync) {
 		m.reply(t, r.Refuse(protocol.InvalidGroupID))
 		return
 	}
+	if cg := m.consumers[r.Group]; cg != nil {
+		m.classicSync(now, t, cg, r)
+		return
+	}
 	g := m.groups[r.Group]
 	if g == nil || g.state == Empty {
 		m.reply(t, r.Refuse(protocol.UnknownMemberID))
