@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 
 	"moldau.io/moldau/internal/script"
 	"moldau.io/moldau/protocol"
@@ -228,16 +227,18 @@ func (b *bench) showConsumerRecord(r Record) string {
 	return s
 }
 
-// checkConsumers holds what is derived against what it is derived from, and that no partition has two owners.
-func checkConsumers(t *testing.T, m *Machine) {
-	t.Helper()
-	for id, g := range m.consumers {
+// brokenConsumers holds what is derived against what it is derived from, and that no partition has two owners. It says what
+// is wrong, or nothing.
+func brokenConsumers(m *Machine) string {
+	for _, id := range sortedKeys(m.consumers) {
+		g := m.consumers[id]
 		if m.groups[id] != nil {
-			t.Fatalf("group %s is of both kinds", id)
+			return fmt.Sprintf("group %s is of both kinds", id)
 		}
 		topics, patterns, assignors := topicCounts{}, map[string]int{}, map[string]int{}
 		owners, settled, instances := map[ownedPartition]string{}, 0, 0
-		for name, mem := range g.members {
+		for _, name := range g.memberIDs() {
+			mem := g.members[name]
 			topics.addAll(mem.desc.Topics, subscriptions{names: 1})
 			if p := mem.pattern(); p != "" {
 				patterns[p]++
@@ -251,32 +252,32 @@ func checkConsumers(t *testing.T, m *Machine) {
 			if mem.desc.Instance != nil {
 				instances++
 				if g.static[*mem.desc.Instance] != mem {
-					t.Fatalf("group %s: instance %s is not member %s", id, *mem.desc.Instance, name)
+					return fmt.Sprintf("group %s: instance %s is not member %s", id, *mem.desc.Instance, name)
 				}
 			}
 			for _, tp := range slices.Concat(mem.cur.Assigned, mem.cur.Revoking) {
 				for _, p := range tp.Partitions {
 					key := ownedPartition{tp.ID, p}
 					if other, ok := owners[key]; ok {
-						t.Fatalf("group %s: partition %v has two owners, %s and %s", id, key, other, name)
+						return fmt.Sprintf("group %s: partition %v has two owners, %s and %s", id, key, other, name)
 					}
 					owners[key] = name
 					if g.owners[key] != mem {
-						t.Fatalf("group %s: partition %v is not noted as that of %s", id, key, name)
+						return fmt.Sprintf("group %s: partition %v is not noted as that of %s", id, key, name)
 					}
 				}
 			}
 			if mem.cur.Epoch > g.epoch || mem.cur.Epoch > max(g.targetEpoch, 0) {
-				t.Fatalf("group %s: member %s is in epoch %d, the group in %d", id, name, mem.cur.Epoch, g.epoch)
+				return fmt.Sprintf("group %s: member %s is in epoch %d, the group in %d", id, name, mem.cur.Epoch, g.epoch)
 			}
 			if mem.alarms.session.at.IsZero() || mem.cur.State == MemberUnrevoked && mem.cur.Epoch >= 0 && mem.desc.Classic == nil &&
 				mem.alarms.rebalance.at.IsZero() {
-				t.Fatalf("group %s: member %s has no deadline", id, name)
+				return fmt.Sprintf("group %s: member %s has no deadline", id, name)
 			}
 		}
-		for name, a := range g.alarms {
-			if g.members[name] == nil && a.session.at.IsZero() {
-				t.Fatalf("group %s: alarms are kept of member %s, who is gone", id, name)
+		for _, name := range sortedKeys(g.alarms) {
+			if g.members[name] == nil && g.alarms[name].session.at.IsZero() {
+				return fmt.Sprintf("group %s: alarms are kept of member %s, who is gone", id, name)
 			}
 		}
 		for _, re := range g.regexes {
@@ -284,14 +285,15 @@ func checkConsumers(t *testing.T, m *Machine) {
 		}
 		switch {
 		case settled != g.settled:
-			t.Fatalf("group %s: %d members are settled, counted are %d", id, settled, g.settled)
+			return fmt.Sprintf("group %s: %d members are settled, counted are %d", id, settled, g.settled)
 		case len(owners) != len(g.owners) || len(g.static) != instances:
-			t.Fatalf("group %s: something of a member that is gone is kept", id)
+			return fmt.Sprintf("group %s: something of a member that is gone is kept", id)
 		case fmt.Sprint(topics, patterns, assignors) != fmt.Sprint(g.topics, g.patterns, g.assignors):
-			t.Fatalf("group %s: counts are %v, not %v", id, fmt.Sprint(g.topics, g.patterns, g.assignors),
+			return fmt.Sprintf("group %s: counts are %v, not %v", id, fmt.Sprint(g.topics, g.patterns, g.assignors),
 				fmt.Sprint(topics, patterns, assignors))
 		case g.targetEpoch > g.epoch:
-			t.Fatalf("group %s: target of epoch %d, group of epoch %d", id, g.targetEpoch, g.epoch)
+			return fmt.Sprintf("group %s: target of epoch %d, group of epoch %d", id, g.targetEpoch, g.epoch)
 		}
 	}
+	return ""
 }

@@ -232,7 +232,6 @@ func deref(s *string) string {
 // check holds what must be true of a machine at any time.
 func check(t *testing.T, m *Machine) {
 	t.Helper()
-	checkConsumers(t, m)
 	if s := broken(m); s != "" {
 		t.Fatal(s)
 	}
@@ -245,7 +244,7 @@ func broken(m *Machine) string {
 			return "group " + id + " " + s
 		}
 	}
-	return ""
+	return brokenConsumers(m)
 }
 
 func (g *group) broken() string {

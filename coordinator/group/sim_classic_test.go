@@ -59,7 +59,6 @@ func newSimClassic(g *simGroup, p simPeer, instance string) *simClassic {
 }
 
 func (c *simClassic) peer() *simPeer       { return &c.simPeer }
-func (c *simClassic) owned() simSet        { return c.has }
 func (c *simClassic) memberID() string     { return c.member }
 func (c *simClassic) instanceID() string   { return c.instance }
 func (c *simClassic) become(o simMember)   { c.instance, c.topics = o.instanceID(), o.wants() }

@@ -18,6 +18,8 @@ func (life *simLife) hear(req Request) {
 		life.heardOf(q.Group, q.Member).maybe = now
 	case *CommitOffsets:
 		life.heardOf(q.Group, q.Member).maybe = now
+	case *ConsumerHeartbeat:
+		life.heardOf(q.Group, q.Member).maybe = now
 	}
 }
 
@@ -64,6 +66,12 @@ func (life *simLife) rejoinHeard() {
 			h.sure, h.maybe = life.clock(), life.clock()
 		}
 	}
+	for id, g := range life.m.consumers {
+		for name := range g.members {
+			h := life.heardOf(id, name)
+			h.sure, h.maybe = life.clock(), life.clock()
+		}
+	}
 }
 
 // decided takes note of answers that begin a session anew.
@@ -91,9 +99,14 @@ func (r *simRules) decided(life *simLife, eff Effects) {
 			if resp.Code == 0 || resp.Code == protocol.RebalanceInProgress {
 				life.heardOf(group, c.req.(*Heartbeat).Member).sure = now
 			}
+		case *ConsumerHeartbeatResult:
+			if resp.Code == 0 && resp.Epoch >= 0 {
+				h := life.heardOf(group, resp.Member)
+				h.sure, h.maybe = now, now
+			}
 		case *CommitResult:
 			q := c.req.(*CommitOffsets)
-			if len(resp.Partitions) > 0 && resp.Partitions[0].Code == 0 {
+			if life.m.groups[group] != nil && len(resp.Partitions) > 0 && resp.Partitions[0].Code == 0 {
 				life.heardOf(group, q.Member).sure = now
 			}
 		}
@@ -125,6 +138,47 @@ func (r *simRules) ticked(life *simLife, b *simBefore, eff Effects) {
 		}
 		if g != nil {
 			r.present(life, g, now)
+		}
+	}
+}
+
+// overdue is asked when all that a tick wanted is done: no consumer may be silent for more than a session.
+func (r *simRules) overdue(life *simLife) {
+	now := life.clock()
+	for id, g := range life.m.consumers {
+		limit := life.m.cfg.consumer(id).Session
+		if r.w.opt.refusals || !life.leads() {
+			limit += 8 * time.Second // in which its tombstones may be refused
+		}
+		for name, mem := range g.members {
+			if silent := now.Sub(life.heardOf(id, name).maybe); silent > limit && mem.desc.Classic == nil {
+				r.w.failf("%s was not heard of for %v and is still a member of %s", simShort(name), silent, id)
+			}
+		}
+	}
+}
+
+// event holds the removal of a consumer against when it was heard of.
+func (r *simRules) event(life *simLife, e Event) {
+	r.w.mark("event: " + e.Kind.String())
+	if life.m.consumers[e.Group] == nil {
+		return
+	}
+	silent := life.clock().Sub(life.heardOf(e.Group, e.Who.Member).sure)
+	session := life.m.cfg.consumer(e.Group).Session
+	switch e.Kind {
+	case MemberExpired:
+		if silent < session {
+			r.w.failf("%s was heard of %v ago, its session is %v, and it is removed from %s", simShort(e.Who.Member), silent, session, e.Group)
+		}
+		if c := life.log.model.of(e.Group).current[e.Who.Member]; c != nil && c.State == MemberUnrevoked {
+			r.w.mark("a consumer is silent while it is to give partitions back")
+		}
+	case MemberRemoved:
+		r.w.mark("a consumer keeps what it is to give back for too long")
+	case MemberReturned:
+		if g := life.m.consumers[e.Group]; g.state() != Stable {
+			r.w.mark("a static consumer comes back during a rebalance")
 		}
 	}
 }

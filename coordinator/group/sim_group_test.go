@@ -25,6 +25,7 @@ type simKind int
 const (
 	simEager simKind = iota
 	simCooperative
+	simModern // KIP-848
 	simKinds
 )
 
@@ -42,7 +43,6 @@ type simMember interface {
 	leave()             // and come back after a while
 	wants() []string    // topics, as it knows them
 	resting() string    // why it is not at rest; "" if it is
-	owned() simSet      // what it believes to own
 	memberID() string   // "" none
 	instanceID() string // "" for dynamic members
 	become(other simMember)
@@ -55,6 +55,8 @@ type simHold struct {
 	life   int
 	member string // id under which it was told
 	group  int    // which life of the group it was
+	// certain is false if it may have been told by a coordinator that is none any more.
+	certain bool
 }
 
 func (w *simWorld) populate() {
@@ -80,17 +82,24 @@ func (g *simGroup) join(name string, static bool) simMember {
 	if static {
 		instance = "i-" + name
 	}
-	m := newSimClassic(g, p, instance)
+	var m simMember
+	if g.kind == simModern {
+		m = newSimConsumer(g, p, instance)
+	} else {
+		m = newSimClassic(g, p, instance)
+	}
 	g.members = append(g.members, m)
 	g.w.clients = append(g.w.clients, m)
-	m.simPeer.at(g.w.some(3*time.Second), m.start)
+	m.peer().at(g.w.some(3*time.Second), m.start)
 	return m
 }
 
 // take and release keep the belief of members.
 func (g *simGroup) take(m simMember, tp simTP) {
 	g.w.rules.taken(g, m, tp)
-	g.held[tp] = append(g.held[tp], &simHold{by: m, life: m.peer().life, member: m.memberID(), group: g.w.rules.lives[g.id]})
+	g.held[tp] = append(g.held[tp], &simHold{
+		by: m, life: m.peer().life, member: m.memberID(), group: g.w.rules.lives[g.id], certain: g.w.rules.certain(),
+	})
 }
 
 func (g *simGroup) release(m simMember, tp simTP) {
@@ -129,6 +138,11 @@ func (g *simGroup) restless() string {
 	}
 	if s := g.log.life.state(g.id); s != Stable {
 		return "is " + string(s)
+	}
+	if g.kind == simModern {
+		if s := g.settledModel(); s != "" {
+			return s
+		}
 	}
 	for _, tp := range wanted.sorted() {
 		if len(g.held[tp]) != 1 {

@@ -74,8 +74,8 @@ func (m *simModel) apply(r Record) {
 	}
 }
 
-func put[V any](in map[string]*V, key string, value Value) {
-	if v, ok := value.(any).(*V); ok && v != nil {
+func put[V any](in map[string]*V, key string, value any) {
+	if v, ok := value.(*V); ok && v != nil {
 		in[key] = v
 		return
 	}

@@ -14,6 +14,13 @@ func (r *simRules) applied(life *simLife) {
 	if s := broken(life.m); s != "" {
 		r.w.failf("%s", s)
 	}
+	if life.leads() {
+		for _, g := range r.w.groups {
+			if g.log == life.log {
+				r.consumerModel(g.id, life.log.model.of(g.id))
+			}
+		}
+	}
 	if life.leads() && r.w.chance(40) {
 		life.log.replayed()
 	}
@@ -64,7 +71,27 @@ func hard(m *Machine, settled func(id string) bool) string {
 			fmt.Fprintf(&out, "  %s %s %v %v %q %q\n", mem.id, deref(mem.instance), mem.session, mem.rebalance, mem.metadata(g.protocol), mem.assignment)
 		}
 	}
+	for _, id := range sortedKeys(m.consumers) {
+		hardConsumer(&out, m.consumers[id])
+	}
 	return out.String()
+}
+
+// hardConsumer is all that the records of a consumer group say. All of it is in the log at any time.
+func hardConsumer(out *bytes.Buffer, g *consumerGroup) {
+	fmt.Fprintf(out, "%s %s epoch %d of %x, target of %d at %d\n", g.id, g.state(), g.epoch, g.metadataHash, g.targetEpoch, g.targetTime)
+	for _, id := range g.memberIDs() {
+		mem := g.members[id]
+		d, c := mem.desc, mem.cur
+		fmt.Fprintf(out, "  %s %q %q %q %q %q %v %q %d %v: %d %d %d %v %v\n", id, deref(d.Instance), deref(d.Rack), d.ClientID, d.ClientHost,
+			d.Topics, deref(d.Regex), deref(d.Assignor), d.RebalanceMillis, d.Classic, c.Epoch, c.PreviousEpoch, c.State, c.Assigned, c.Revoking)
+	}
+	for _, id := range sortedKeys(g.targets) {
+		fmt.Fprintf(out, "  target of %s: %v\n", id, g.targets[id])
+	}
+	for _, re := range sortedKeys(g.regexes) {
+		fmt.Fprintf(out, "  %q: %v\n", re, *g.regexes[re])
+	}
 }
 
 // checkEmpty is called some time after everybody has gone.
@@ -83,12 +110,21 @@ func (l *simLog) checkEmpty() {
 			w.failf("group %s is %s, its members have gone; left are %v %v %v %v", id, g.state, g.byID, g.static, g.pending, g.unsynced)
 		}
 	}
+	for id, g := range m.consumers {
+		if n := len(g.members) + len(g.targets) + len(g.static) + len(g.topics) + len(g.patterns) + len(g.regexes) + len(g.assignors) +
+			len(g.owners) + len(g.alarms); n > 0 || g.settled+g.classic != 0 {
+			w.failf("of group %s, whose members have gone, there is left: %+v", id, g)
+		}
+	}
 	l.replayed()
 }
 
 // checkGone is called when all offsets have expired.
 func (l *simLog) checkGone() {
 	for id := range l.life.m.groups {
+		l.w.failf("group %s is still there after its offsets expired", id)
+	}
+	for id := range l.life.m.consumers {
 		l.w.failf("group %s is still there after its offsets expired", id)
 	}
 	for id := range l.life.m.offsets {

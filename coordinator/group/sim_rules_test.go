@@ -24,6 +24,7 @@ import (
 type simRules struct {
 	w     *simWorld
 	told  map[string]*simTold
+	doubt int64          // until then old coordinators may answer
 	lives map[string]int // of groups: after a group was deleted its generations begin anew
 }
 
@@ -143,6 +144,10 @@ func (r *simRules) mayCommit(life *simLife, req *CommitOffsets, b *simBefore) {
 	if !life.leads() {
 		return
 	}
+	if life.m.consumers[req.Group] != nil {
+		r.mayCommitConsumer(life, req)
+		return
+	}
 	t := r.of(req.Group)
 	g := life.m.groups[req.Group]
 	switch {
@@ -256,21 +261,30 @@ func (r *simRules) committed(life *simLife, req *CommitOffsets, resp *CommitResu
 	}
 }
 
-// taken is asked when m begins to own tp. Whoever else believes to own it must be out of the group: if it was let into the
-// generation of m, it should have let go.
+// certain says that no old coordinator answers, and that nothing is late.
+func (r *simRules) certain() bool { return r.w.now > r.doubt && !r.w.opt.late }
+
+// taken is asked when m begins to own tp. Whoever else believes to own it must be out of the group: a classic member that
+// was let into the generation of m should have let go, a consumer should have said that it did.
 func (r *simRules) taken(g *simGroup, m simMember, tp simTP) {
 	for _, h := range g.held[tp] {
 		if h.by == m {
 			r.w.failf("%s takes %v twice", m.peer().name, tp)
 			return
 		}
-		if h.group != r.lives[g.id] {
+		if h.group != r.lives[g.id] || !h.certain || !r.certain() {
 			continue
 		}
 		if i := m.instanceID(); i != "" && i == h.by.instanceID() {
 			continue // it took the other's place, which will hear of it
 		}
 		other, mine := h.by.generationNow(), m.generationNow()
+		if _, ok := h.by.(*simConsumer); ok {
+			if g.log.model.of(g.id).members[h.member] != nil {
+				r.w.failf("%s takes %v in epoch %d, and %s has it in %d and is a member", m.peer().name, tp, mine, h.by.peer().name, other)
+			}
+			continue
+		}
 		if other == mine || r.of(g.id).joined[h.by.memberID()] == mine {
 			r.w.failf("%s takes %v in generation %d, and %s has it in %d", m.peer().name, tp, mine, h.by.peer().name, other)
 		}
@@ -283,17 +297,17 @@ func (r *simRules) moved(l *simLog) {
 		if g.log != l {
 			continue
 		}
+		r.markMoved(l, g)
 		// A generation in which nobody got an assignment is in no log, and its number is used again.
 		t := r.of(g.id)
 		maps.DeleteFunc(t.joined, func(_ string, generation int32) bool { return generation > t.newest })
-		if l.life.m != nil && l.life.m.groups[g.id] != nil {
-			if s := l.life.m.groups[g.id].state; s == PreparingRebalance || s == CompletingRebalance {
-				r.w.mark("a coordinator moves while a group is in " + string(s))
-			}
-		}
 	}
 }
 
-func (r *simRules) event(e Event) {
-	r.w.mark("event: " + e.Kind.String())
+// markMoved says what became of a group.
+func (r *simRules) markMoved(l *simLog, g *simGroup) {
+	switch s := l.life.state(g.id); s {
+	case PreparingRebalance, CompletingRebalance, Assigning, Reconciling:
+		r.w.mark("a coordinator moves while a group is in " + string(s))
+	}
 }

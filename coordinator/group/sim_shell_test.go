@@ -121,6 +121,7 @@ func (l *simLog) move() {
 	w.rules.moved(l)
 	if w.opt.zombies && w.chance(2) && old.m != nil {
 		w.mark("an old coordinator does not know that it is none")
+		w.rules.doubt = w.now + int64(8*time.Second) // its answers may be on their way for a while
 		w.after(w.some(4*time.Second), func() { old.end(w.chance(2)) })
 	} else {
 		old.end(w.chance(2))
@@ -184,6 +185,7 @@ func (life *simLife) handle(c *simCall) {
 	if isCommit && len(eff.Records) > 0 {
 		life.open.Records = append(life.open.Records, eff.Records...)
 		life.open.Replies = append(life.open.Replies, eff.Replies...)
+		life.open.Events = append(life.open.Events, eff.Events...)
 		if life.opened++; life.opened == 1 {
 			w.after(w.some(2*time.Millisecond), life.flush)
 		}
@@ -210,14 +212,14 @@ func (life *simLife) commit(eff Effects) {
 	for range 100 {
 		for _, e := range eff.Events {
 			w.note("  group %s: %s: %s (%d members, %d)", e.Group, e.Kind.Text(), e.Reason, e.Members, e.Generation)
-			w.rules.event(e)
+			w.rules.event(life, e)
 		}
 		if len(eff.Records) == 0 {
 			life.answer(eff.Replies, false)
 			life.setAlarm()
 			return
 		}
-		rest, code := life.append(eff.Records)
+		rest, code := life.append(eff.Records, eff.Cuts)
 		if code == protocol.None {
 			w.rules.applied(life)
 			life.answer(eff.Replies, true)
@@ -226,7 +228,7 @@ func (life *simLife) commit(eff Effects) {
 		}
 		w.mark("records are refused")
 		w.note("log %d refuses %d records: %v", life.log.partition, len(rest), code)
-		eff.Records = rest
+		eff.Records, eff.Cuts = rest, nil
 		eff = life.m.Rejected(life.clock(), eff, code)
 		w.rules.decided(life, eff)
 		life.greetStatic()
@@ -235,9 +237,10 @@ func (life *simLife) commit(eff Effects) {
 }
 
 // append writes and applies. What comes back with a code was not written.
-func (life *simLife) append(records []Record) ([]Record, protocol.Code) {
+func (life *simLife) append(records []Record, cuts []int) ([]Record, protocol.Code) {
 	l := life.log
 	w := l.w
+	done := 0
 	for len(records) > 0 {
 		if !life.leads() {
 			return records, protocol.NotLeaderOrFollower
@@ -246,24 +249,26 @@ func (life *simLife) append(records []Record) ([]Record, protocol.Code) {
 			return records, []protocol.Code{protocol.NotEnoughReplicas, protocol.MessageTooLarge}[w.rng.IntN(2)]
 		}
 		n := len(records)
-		if w.opt.splits && n > 1 && w.chance(4) {
-			n = 1 + w.rng.IntN(n-1)
-			w.mark("a decision is split")
+		if len(cuts) > 0 && w.opt.splits && w.chance(3) {
+			n = cuts[w.rng.IntN(len(cuts))] - done
+			if n <= 0 || n >= len(records) {
+				n = len(records)
+			} else {
+				w.mark("records of several decisions are parted")
+			}
 		}
 		for _, r := range records[:n] {
 			w.note("  log %d: %s", l.partition, simShow(r))
 			w.trace(r.Group, int64(r.Kind))
 			c := r.clone()
+			w.rules.written(l, c)
 			l.entries = append(l.entries, simEntry{c})
 			l.model.apply(c)
 			life.m.Apply(r)
-			if r.Kind == KindSaved && r.Value == nil {
-				w.rules.beginAnew(r.Group)
-			}
 		}
 		l.batches = append(l.batches, len(l.entries))
 		l.hold(len(l.entries))
-		records = records[n:]
+		records, done = records[n:], done+n
 	}
 	return nil, protocol.None
 }
@@ -367,6 +372,7 @@ func (life *simLife) tick() {
 	w.rules.ticked(life, before, eff)
 	life.alarmAt = time.Time{}
 	life.commit(eff)
+	w.rules.overdue(life)
 }
 
 // generation of a group, or its epoch, as far as its coordinator knows.

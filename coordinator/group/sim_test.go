@@ -24,7 +24,7 @@ var simMarks = []string{
 	"a cooperative member gives partitions up",
 	"a coordinator moves while a group is in CompletingRebalance",
 	"a coordinator moves while a group is in PreparingRebalance",
-	"a decision is split",
+	"records of several decisions are parted",
 	"a group is deleted",
 	"a group is full",
 	"a member that does not rejoin is removed",

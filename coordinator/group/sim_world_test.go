@@ -55,7 +55,7 @@ type simOptions struct {
 	jumps         bool // of wall clocks
 	twins         bool // a static member is started twice
 	slowCommits   bool
-	splits        bool // a decision's records are more than one batch
+	splits        bool // several decisions are more than one batch
 	topicChanges  bool
 	admin         bool
 	sizeLimit     bool

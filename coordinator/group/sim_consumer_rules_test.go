@@ -1,0 +1,153 @@
+package group
+
+import "slices"
+
+// written looks at a record that goes into a log, before the model has it: epochs rise (EpochMonotone).
+func (r *simRules) written(l *simLog, rec Record) {
+	g := l.model.of(rec.Group)
+	if rec.Value == nil {
+		if rec.Kind == KindSaved || rec.Kind == KindEpoch {
+			r.beginAnew(rec.Group) // generations and epochs begin anew
+		}
+		return
+	}
+	switch v := rec.Value.(type) {
+	case *Epoch:
+		if g.epoch != nil && v.Epoch < g.epoch.Epoch {
+			r.w.failf("the epoch of group %s falls from %d to %d", rec.Group, g.epoch.Epoch, v.Epoch)
+		}
+	case *Target:
+		if g.target != nil && v.Epoch < g.target.Epoch {
+			r.w.failf("the target of group %s falls from epoch %d to %d", rec.Group, g.target.Epoch, v.Epoch)
+		}
+	case *Current:
+		if was := g.current[rec.Name]; was != nil && v.Epoch < was.Epoch && v.Epoch != leaveStaticEpoch {
+			r.w.failf("member %s of group %s falls from epoch %d to %d", simShort(rec.Name), rec.Group, was.Epoch, v.Epoch)
+		}
+	}
+}
+
+// consumerModel holds what the records of a consumer group say, once all of a decision is written: epochs in their order
+// (ValidMemberEpoch), no partition with two owners (OneOwner), and targets that give each partition to one member that is
+// there and wants its topic (LegalTarget).
+func (r *simRules) consumerModel(id string, g *simModelGroup) {
+	if g.epoch == nil {
+		if len(g.members)+len(g.current)+len(g.targets)+len(g.regexes) > 0 || g.target != nil {
+			r.w.failf("group %s has no epoch and has members, targets or expressions", id)
+		}
+		return
+	}
+	if g.saved != nil {
+		r.w.failf("group %s is of both kinds", id)
+	}
+	targetEpoch := int32(0)
+	if g.target != nil {
+		targetEpoch = g.target.Epoch
+	}
+	if targetEpoch > g.epoch.Epoch {
+		r.w.failf("group %s has a target of epoch %d and is in epoch %d", id, targetEpoch, g.epoch.Epoch)
+	}
+	owner := map[simTP]string{}
+	for _, name := range sortedKeys(g.current) {
+		c := g.current[name]
+		if g.members[name] == nil {
+			r.w.failf("group %s knows what %s has, which is no member", id, simShort(name))
+		}
+		if c.Epoch > g.epoch.Epoch || c.Epoch > max(targetEpoch, 0) {
+			r.w.failf("member %s of group %s is in epoch %d, the group in %d, its target in %d", simShort(name), id, c.Epoch,
+				g.epoch.Epoch, targetEpoch)
+		}
+		for _, t := range slices.Concat(c.Assigned, c.Revoking) {
+			for _, p := range t.Partitions {
+				tp := simTP{t.ID, p}
+				if other := owner[tp]; other != "" {
+					r.w.failf("partition %v of group %s has the owners %s and %s", tp, id, simShort(other), simShort(name))
+				}
+				owner[tp] = name
+			}
+		}
+	}
+	r.targetModel(id, g)
+}
+
+func (r *simRules) targetModel(id string, g *simModelGroup) {
+	owner := map[simTP]string{}
+	for _, name := range sortedKeys(g.targets) {
+		mem := g.members[name]
+		if mem == nil {
+			r.w.failf("group %s has a target for %s, which is no member", id, simShort(name))
+			return
+		}
+		for _, t := range g.targets[name].Topics {
+			for _, p := range t.Partitions {
+				tp := simTP{t.ID, p}
+				if other := owner[tp]; other != "" {
+					r.w.failf("the target of group %s gives %v to %s and to %s", id, tp, simShort(other), simShort(name))
+				}
+				owner[tp] = name
+			}
+		}
+	}
+}
+
+// settledModel holds a consumer group in the end: its target is that of its epoch, everybody has it, and it is all that
+// anybody wants (ValidStableGroup).
+func (g *simGroup) settledModel() string {
+	m := g.log.model.of(g.id)
+	if m.epoch == nil || m.target == nil || m.target.Epoch != m.epoch.Epoch {
+		return "has no target for its epoch"
+	}
+	for _, name := range sortedKeys(m.members) {
+		c, target := m.current[name], m.targets[name]
+		if c == nil || target == nil || c.Epoch != m.epoch.Epoch || c.State != MemberStable || len(c.Revoking) > 0 {
+			return "has member " + simShort(name) + ", which is not there yet"
+		}
+		if !slices.Equal(tpsOf(c.Assigned), tpsOf(target.Topics)) {
+			return "has member " + simShort(name) + ", which has " + simParts(c.Assigned) + " and not " + simParts(target.Topics)
+		}
+	}
+	return ""
+}
+
+func tpsOf(ts []TopicPartitions) []simTP {
+	set := simSet{}
+	for _, t := range ts {
+		for _, p := range t.Partitions {
+			set[simTP{t.ID, p}] = true
+		}
+	}
+	return set.sorted()
+}
+
+// mayCommitConsumer holds a commit that a consumer group let through against the log: the member is there and knows its
+// epoch, or believes in one since which it has had the partition.
+func (r *simRules) mayCommitConsumer(life *simLife, req *CommitOffsets) {
+	g := life.log.model.of(req.Group)
+	if req.Generation < 0 {
+		if len(g.members) > 0 {
+			r.w.failf("a commit without a member was taken by group %s, which has %d", req.Group, len(g.members))
+		}
+		return
+	}
+	c := g.current[req.Member]
+	switch {
+	case c == nil:
+		r.w.failf("a commit of %s was taken by group %s, where it is no member", simShort(req.Member), req.Group)
+	case req.Generation == c.Epoch:
+	case req.Generation > c.Epoch:
+		r.w.failf("a commit of %s in epoch %d was taken, it is in %d", simShort(req.Member), req.Generation, c.Epoch)
+	default:
+		r.w.mark("a commit in an earlier epoch is taken")
+		for _, p := range req.Partitions {
+			since := int32(1 << 30)
+			for _, t := range slices.Concat(c.Assigned, c.Revoking) {
+				if i := slices.Index(t.Partitions, p.Partition); t.ID == p.TopicID && i >= 0 && i < len(t.Epochs) {
+					since = t.Epochs[i]
+				}
+			}
+			if req.Generation < since {
+				r.w.failf("a commit of %s in epoch %d was taken for a partition that it has since %d", simShort(req.Member), req.Generation, since)
+			}
+		}
+	}
+}
