@@ -55,7 +55,8 @@ func (m *Machine) updateRegex(b *beat) (bump bool, no *refusal) {
 		}
 	}
 	md := m.topics.Now()
-	refresh = refresh || n != len(g.regexes) || g.resolved.version < m.newTopics(md) ||
+	made := m.newTopics(md) // whatever makes a look due: what a look saw must be known to the next one
+	refresh = refresh || n != len(g.regexes) || g.resolved.version < made ||
 		b.now.UnixMilli() > g.resolved.at+m.cfg.RegexRefresh.Milliseconds()
 	if !refresh || n == 0 {
 		return bump, nil

@@ -153,7 +153,7 @@ func (c *simConsumer) poll() {
 		c.drop(c.has.sorted())
 		c.die()
 		return
-	case c.target != nil && c.w.now >= c.finish:
+	case c.target != nil && c.w.now >= c.finish && !c.beating: // it might be told otherwise
 		c.reconciled()
 	}
 	if c.w.chance(4) {
@@ -224,7 +224,8 @@ func (c *simConsumer) heartbeat() {
 	c.ask(req, 5*time.Second, func(resp Response) {
 		c.beating = false
 		if resp == nil {
-			c.whole, c.urgent = true, true
+			// It may have said that it has nothing of what it was about to take, and been believed.
+			c.whole, c.urgent, c.target = true, true, nil
 			return
 		}
 		if r := resp.(*ConsumerHeartbeatResult); r.Code != protocol.None {

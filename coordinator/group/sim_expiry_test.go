@@ -136,15 +136,18 @@ func (r *simRules) ticked(life *simLife, b *simBefore, eff Effects) {
 					silent, seen.session, id, was.state)
 			}
 		}
-		if g != nil {
-			r.present(life, g, now)
-		}
 	}
 }
 
-// overdue is asked when all that a tick wanted is done: no consumer may be silent for more than a session.
+// overdue is asked when all that a tick wanted is done: nobody may be silent for more than a session.
 func (r *simRules) overdue(life *simLife) {
 	now := life.clock()
+	if !life.m.Deadline().After(now) {
+		return // it has more to do
+	}
+	for _, g := range life.m.groups {
+		r.present(life, g, now)
+	}
 	for id, g := range life.m.consumers {
 		limit := life.m.cfg.consumer(id).Session
 		if r.w.opt.refusals || !life.leads() {
@@ -183,7 +186,7 @@ func (r *simRules) event(life *simLife, e Event) {
 	}
 }
 
-// present are the members after a tick: nobody may be silent for more than a session.
+// present are the members of a classic group. Those that wait for an answer need not say more.
 func (r *simRules) present(life *simLife, g *group, now time.Time) {
 	for _, mem := range g.members {
 		limit := mem.session

@@ -280,7 +280,8 @@ func (r *simRules) taken(g *simGroup, m simMember, tp simTP) {
 		}
 		other, mine := h.by.generationNow(), m.generationNow()
 		if _, ok := h.by.(*simConsumer); ok {
-			if g.log.model.of(g.id).members[h.member] != nil {
+			members := g.log.model.of(g.id).members
+			if members[h.member] != nil && members[m.memberID()] != nil {
 				r.w.failf("%s takes %v in epoch %d, and %s has it in %d and is a member", m.peer().name, tp, mine, h.by.peer().name, other)
 			}
 			continue
