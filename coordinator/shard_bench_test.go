@@ -12,7 +12,8 @@ import (
 	"moldau.io/moldau/protocol"
 )
 
-// BenchmarkLoad replays a million commits: 2,000 groups, 50 partitions each, ten times over.
+// BenchmarkLoad replays a million commits: 2,000 groups, 50 partitions each, ten times over. A third of them are consumer
+// groups of four members, a third are classic ones.
 func BenchmarkLoad(b *testing.B) {
 	log := newMemLog()
 	var w writer
@@ -22,6 +23,17 @@ func BenchmarkLoad(b *testing.B) {
 			b.Fatal(err)
 		}
 		records = records[:0]
+	}
+	for i := range 2000 {
+		switch id := fmt.Sprint("group-", i); i % 3 {
+		case 0:
+			records = consumerGroupRecords(records, id, 4)
+		case 1:
+			records = append(records, classicGroupRecord(id, 4))
+		}
+		if len(records) >= 100 {
+			write()
+		}
 	}
 	const commits = 1_000_000
 	for i := range commits {
@@ -33,14 +45,52 @@ func BenchmarkLoad(b *testing.B) {
 			write()
 		}
 	}
+	g := NewGroups(group.DefaultConfig(), onePartition{}, slog.New(slog.DiscardHandler))
+	defer g.Close()
 	b.ReportAllocs()
 	for b.Loop() {
-		s := &shard{log: log, cfg: group.DefaultConfig(), topics: onePartition{}, logger: slog.New(slog.DiscardHandler)}
+		s := &shard{log: log, cfg: g.cfg, topics: g.topics, logger: g.logger, journal: g.journal}
 		if err := s.load(context.Background()); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportMetric(float64(commits)*float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+}
+
+// consumerGroupRecords are a consumer group whose members have 12 partitions of one topic each.
+func consumerGroupRecords(records []group.Record, id string, members int32) []group.Record {
+	records = append(records, group.Record{Kind: group.KindEpoch, Group: id, Value: &group.Epoch{Epoch: 5, MetadataHash: 1}})
+	for m := range members {
+		name := fmt.Sprintf("%s-8f5b7d3e-member-%d", id, m)
+		topic := group.TopicPartitions{ID: protocol.TopicID{1}}
+		for p := range int32(12) {
+			topic.Partitions = append(topic.Partitions, 12*m+p)
+		}
+		target := &group.MemberTarget{Topics: []group.TopicPartitions{topic}}
+		topic.Epochs = make([]int32, len(topic.Partitions))
+		records = append(records,
+			group.Record{Kind: group.KindMember, Group: id, Name: name, Value: &group.Member{
+				ClientID: "client", ClientHost: "/10.0.0.1", Topics: []string{"topic"}, RebalanceMillis: 300_000,
+			}},
+			group.Record{Kind: group.KindMemberTarget, Group: id, Name: name, Value: target},
+			group.Record{Kind: group.KindCurrent, Group: id, Name: name, Value: &group.Current{
+				Epoch: 5, PreviousEpoch: 4, Assigned: []group.TopicPartitions{topic},
+			}})
+	}
+	return append(records, group.Record{Kind: group.KindTarget, Group: id, Value: &group.Target{Epoch: 5, Timestamp: 1}})
+}
+
+// classicGroupRecord is a stable classic group.
+func classicGroupRecord(id string, members int) group.Record {
+	protocol, leader := "range", "member-0"
+	saved := &group.Saved{Type: "consumer", Generation: 3, Protocol: &protocol, Leader: &leader, Since: 1}
+	for m := range members {
+		saved.Members = append(saved.Members, group.SavedMember{
+			Member: fmt.Sprint("member-", m), ClientID: "client", ClientHost: "/10.0.0.1", Rebalance: 300_000, Session: 45_000,
+			Metadata: make([]byte, 30), Assignment: make([]byte, 80),
+		})
+	}
+	return group.Record{Kind: group.KindSaved, Group: id, Value: saved}
 }
 
 // BenchmarkHeartbeat is one heartbeat of one of 500 members, through the machine only.
