@@ -131,7 +131,7 @@ func (d *decoder) name(b []byte) string {
 }
 
 // decode reads one record. value is nil for a tombstone. The record does not alias key or value; its lists are in the order
-// in which they were written, see settle. The error is errForeign for keys of other kinds, else the record is damaged.
+// in which they were written. The error is errForeign for keys of other kinds, else the record is damaged.
 func (d *decoder) decode(key, value []byte) (group.Record, error) {
 	r, err := d.key(key)
 	if err != nil || value == nil {

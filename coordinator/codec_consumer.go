@@ -1,13 +1,10 @@
 package coordinator
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"moldau.io/moldau/coordinator/group"
-	"moldau.io/moldau/protocol"
 )
 
 // Consumer groups (KIP-848). The schema's name is ConsumerGroup and what stands behind the number of the key; all values
@@ -273,49 +270,4 @@ func topicsOf(in *input) []group.TopicPartitions {
 		out = append(out, t)
 	}
 	return out
-}
-
-// settle puts the lists of a record of another broker into the order that the core counts on: Kafka writes topics and
-// partitions in the order of its hash tables. Targets stay as they are: the next assignment depends on their order.
-func settle(r group.Record) {
-	switch v := r.Value.(type) {
-	case *group.Current:
-		v.Assigned, v.Revoking = settleTopics(v.Assigned), settleTopics(v.Revoking)
-	case *group.Member:
-		slices.Sort(v.Topics)
-	case *group.Regex:
-		slices.Sort(v.Topics)
-	}
-}
-
-func settleTopics(topics []group.TopicPartitions) []group.TopicPartitions {
-	byID := func(a, b group.TopicPartitions) int { return compareIDs(a.ID, b.ID) }
-	if !slices.IsSortedFunc(topics, byID) {
-		slices.SortFunc(topics, byID)
-	}
-	for i := range topics {
-		settlePartitions(&topics[i])
-	}
-	return topics
-}
-
-func compareIDs(a, b protocol.TopicID) int { return slices.Compare(a[:], b[:]) }
-
-func settlePartitions(t *group.TopicPartitions) {
-	if slices.IsSorted(t.Partitions) {
-		return
-	}
-	if t.Epochs == nil {
-		slices.Sort(t.Partitions)
-		return
-	}
-	type one struct{ partition, epoch int32 }
-	all := make([]one, len(t.Partitions))
-	for i, p := range t.Partitions {
-		all[i] = one{p, t.Epochs[i]}
-	}
-	slices.SortFunc(all, func(a, b one) int { return cmp.Compare(a.partition, b.partition) })
-	for i, o := range all {
-		t.Partitions[i], t.Epochs[i] = o.partition, o.epoch
-	}
 }

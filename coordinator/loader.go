@@ -116,7 +116,6 @@ func (l *loader) record(key, value []byte, producer int64, inTransaction bool) {
 		}
 		return
 	}
-	settle(r)
 	if inTransaction {
 		l.core.ApplyInTransaction(producer, r)
 	} else {
