@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"golang.org/x/sys/unix"
+
+	"moldau.io/moldau/broker"
 )
 
 // watchIntervalMin keeps a watch from being a load of its own.
@@ -26,14 +28,18 @@ func newGroupWatch(w world, c *cluster) *cobra.Command {
 		Short: "Show members, assignment, lag and rates of a group as they change",
 		Long: "Show members, assignment, lag and rates of a group as they change, until interrupted. On a terminal the picture is\n" +
 			"drawn in place; elsewhere there is a line every time, and one for everything that has happened. With -o json each\n" +
-			"line is an object. READS/S is how fast committed offsets move, ARRIVES/S how fast the ends do, over 15 seconds.",
+			"line is an object. READS/S is how fast committed offsets move, ARRIVES/S how fast the ends do, over 15 seconds.\n" +
+			"The time and reason of the last rebalance, and how old what is unread is, come from the admin address of the broker\n" +
+			"that coordinates the group; where that is out of reach, from what was seen.",
 		Example: "  moldau group watch database\n  moldau group watch database --interval 10s -o json >> database.jsonl",
 		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().DurationVar(&interval, "interval", time.Second, "how often to look")
 	cmd.Flags().IntVarP(&count, "count", "n", 0, "end after so many looks; 0: never")
+	admin := addAdminFlag(w, cmd)
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		admin.named(cmd)
 		if interval < watchIntervalMin || count < 0 {
 			return usageErrorf("--interval must be at least %v, and --count not negative", watchIntervalMin)
 		}
@@ -48,10 +54,15 @@ func newGroupWatch(w world, c *cluster) *cobra.Command {
 		defer ticker.Stop()
 		adm := groupAdmin{kadm.NewClient(cl), cl}
 		watch := groupWatch{
-			look: func(ctx context.Context) (groupView, error) {
+			look: func(ctx context.Context) (groupView, *broker.GroupDetail, error) {
 				ctx, cancel := context.WithTimeout(ctx, c.timeout)
 				defer cancel()
-				return lookAt(ctx, adm, args[0])
+				view, err := lookAt(ctx, adm, args[0])
+				if err != nil {
+					return view, nil, err
+				}
+				detail, err := detailOf(ctx, adm, admin, args[0])
+				return view, detail, err
 			},
 			ticks: ticker.C, now: time.Now, count: count,
 		}
@@ -80,9 +91,33 @@ func lookAt(ctx context.Context, adm groupAdmin, id string) (groupView, error) {
 	return views[0], nil
 }
 
+// adminTime is how long the admin address may take: what it says is only an addition.
+const adminTime = time.Second
+
+// detailOf is what the coordinator of a group says at its admin address; nil where it is out of reach. The address may be that
+// of a broker which has nothing to do with this cluster, if the user has not named it.
+func detailOf(ctx context.Context, adm groupAdmin, admin *adminFlag, id string) (*broker.GroupDetail, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTime)
+	defer cancel()
+	detail, err := admin.group(ctx, id)
+	if err == nil {
+		var meta kadm.Metadata
+		if meta, err = adm.BrokerMetadata(ctx); err == nil && meta.Cluster != detail.Cluster {
+			err = fmt.Errorf("the broker at --admin %s is one of another cluster, %s", admin.address, detail.Cluster)
+		}
+	}
+	switch {
+	case err == nil:
+		return detail, nil
+	case admin.given:
+		return nil, err
+	}
+	return nil, nil
+}
+
 // groupWatch looks at a group again and again and shows what it sees.
 type groupWatch struct {
-	look   func(context.Context) (groupView, error)
+	look   func(context.Context) (groupView, *broker.GroupDetail, error)
 	ticks  <-chan time.Time
 	now    func() time.Time
 	count  int // 0: without end
@@ -101,14 +136,14 @@ func (g *groupWatch) run(ctx context.Context) error {
 	defer g.screen.end()
 	var h watchHistory
 	for n := 1; ; n++ {
-		view, err := g.look(ctx)
+		view, detail, err := g.look(ctx)
 		if ctx.Err() != nil {
 			return nil // interrupted
 		}
 		if err != nil && n == 1 {
 			return err
 		}
-		frame := h.observe(g.now(), view, err)
+		frame := h.observe(g.now(), view, detail, err)
 		if err := g.screen.show(frame); err != nil {
 			return err
 		}

@@ -28,14 +28,14 @@ func (f *watchFrame) draw(columns, rows int) []string {
 	head := []string{
 		fmt.Sprintf("group %s   %s   %s/%s   members %d   partitions %d", f.Group, f.State, f.Type, dash(f.Protocol),
 			len(f.Members), len(f.Partitions)),
-		fmt.Sprintf("%s   lag %d   reads %s/s   arrives %s/s%s", f.At.Format(time.TimeOnly), f.Lag, rateCell(f.Reads),
-			rateCell(f.Arrives), f.outlook()),
+		fmt.Sprintf("%s   lag %d%s   reads %s/s   arrives %s/s%s", f.At.Format(time.TimeOnly), f.Lag, f.oldest(),
+			rateCell(f.Reads), rateCell(f.Arrives), f.outlook()),
 	}
 	if f.Epoch != nil {
 		head[0] += fmt.Sprintf("   epoch %d", *f.Epoch)
 	}
 	if r := f.Rebalance; r != nil {
-		head = append(head, fmt.Sprintf("last rebalance %s ago: %s", spanCell(f.At.Sub(r.At)), r.Reason))
+		head = append(head, r.line(f.At))
 	}
 	if f.Trouble != "" {
 		head = append(head, "NO ANSWER, what follows is from before: "+f.Trouble)
@@ -55,6 +55,25 @@ func (f *watchFrame) draw(columns, rows int) []string {
 		out = out[:rows]
 	}
 	return out
+}
+
+// oldest says how old the oldest unread record is.
+func (f *watchFrame) oldest() string {
+	if f.Age == nil || f.Lag == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", up to %s old", secondsCell(f.Age))
+}
+
+func (r *lastRebalance) line(now time.Time) string {
+	ago := spanCell(now.Sub(r.At))
+	switch {
+	case r.GoesOn:
+		return fmt.Sprintf("REBALANCES for %s: %s", ago, r.Reason)
+	case r.Seen:
+		return fmt.Sprintf("seen to rebalance %s ago: %s", ago, r.Reason)
+	}
+	return fmt.Sprintf("last rebalance %s ago, took %s: %s", ago, ageCell(&r.Seconds), r.Reason)
 }
 
 // outlook says when a group that is behind will have caught up, at the rates of now.
@@ -93,14 +112,14 @@ func (f *watchFrame) drawPartitions(room int) []string {
 	}
 	lag := func(p watchPartition) int64 { return p.Lag }
 	shown, left := mostLag(f.Partitions, room, lag)
-	table := [][]string{{"TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "READS/S", "ARRIVES/S", "MEMBER"}}
+	table := [][]string{{"TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "AGE", "READS/S", "ARRIVES/S", "MEMBER"}}
 	names := map[string]string{}
 	for _, m := range f.Members {
 		names[m.Member] = m.name()
 	}
 	for _, p := range shown {
 		table = append(table, []string{p.Topic, fmt.Sprint(p.Partition), offsetCell(p.Committed), offsetCell(p.End),
-			offsetCell(p.Lag), rateCell(p.Reads), rateCell(p.Arrives), dash(shorten(names[p.Member], memberColumns))})
+			offsetCell(p.Lag), secondsCell(p.Age), rateCell(p.Reads), rateCell(p.Arrives), dash(shorten(names[p.Member], memberColumns))})
 	}
 	return append(append([]string{""}, columnsOf(table)...), restOf(left, "partitions", lag)...)
 }
@@ -184,6 +203,14 @@ func rateCell(r *float64) string {
 		return fmt.Sprintf("%.0f", *r)
 	}
 	return fmt.Sprintf("%.1f", *r)
+}
+
+// secondsCell is spanCell of seconds, which may not be known.
+func secondsCell(seconds *float64) string {
+	if seconds == nil {
+		return "-"
+	}
+	return spanCell(time.Duration(*seconds * float64(time.Second)))
 }
 
 // spanCell is a time as people say it: 45s, 3m12s, 5h03m, 4d02h.

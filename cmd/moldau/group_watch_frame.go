@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"moldau.io/moldau/broker"
 )
 
 // rateWindow is the time that rates are taken over. Clients commit every five seconds unless told otherwise, so that a
@@ -19,6 +21,7 @@ type watchFrame struct {
 	Protocol   string           `json:"protocol"`
 	Epoch      *int32           `json:"epoch"`
 	Lag        int64            `json:"lag"`
+	Age        *float64         `json:"lag_seconds"` // of the oldest unread record; null unknown
 	Reads      *float64         `json:"reads_per_second"`
 	Arrives    *float64         `json:"arrives_per_second"`
 	Members    []watchMember    `json:"members"`
@@ -46,6 +49,7 @@ type watchPartition struct {
 	Committed int64    `json:"committed"`
 	End       int64    `json:"end"`
 	Lag       int64    `json:"lag"`
+	Age       *float64 `json:"lag_seconds"`
 	Reads     *float64 `json:"reads_per_second"`
 	Arrives   *float64 `json:"arrives_per_second"`
 	Member    string   `json:"member,omitempty"`
@@ -53,8 +57,11 @@ type watchPartition struct {
 
 // lastRebalance is when a group last changed who has what, and why.
 type lastRebalance struct {
-	At     time.Time `json:"at"`
-	Reason string    `json:"reason"`
+	At      time.Time `json:"at"` // of its beginning
+	Reason  string    `json:"reason"`
+	Seconds float64   `json:"seconds"` // that it took, or takes so far
+	GoesOn  bool      `json:"goes_on,omitempty"`
+	Seen    bool      `json:"seen,omitempty"` // by this watch, since the coordinator was not asked
 }
 
 // watchHistory is what a watch remembers of its looks. The zero value has not looked yet.
@@ -71,7 +78,8 @@ type watchSample struct {
 }
 
 // observe makes the frame of a look. Where the look failed it is the last one, with what is wrong.
-func (h *watchHistory) observe(now time.Time, v groupView, trouble error) *watchFrame {
+// detail is what the coordinator adds, nil unknown.
+func (h *watchHistory) observe(now time.Time, v groupView, detail *broker.GroupDetail, trouble error) *watchFrame {
 	if trouble != nil {
 		f := *h.last
 		f.At, f.Trouble, f.Events = now, trouble.Error(), nil
@@ -85,6 +93,7 @@ func (h *watchHistory) observe(now time.Time, v groupView, trouble error) *watch
 		Members: []watchMember{}, Partitions: []watchPartition{}}
 	kept := map[place][]watchSample{}
 	byMember := map[string]*watchMember{}
+	ages := f.detail(detail)
 	for _, m := range v.Members {
 		f.Members = append(f.Members, watchMember{Member: m.Member, Instance: m.Instance, Client: m.Client, Host: m.Host,
 			Assignment: m.Assignment, Assigned: m.Assigned, Moving: m.moving()})
@@ -96,7 +105,7 @@ func (h *watchHistory) observe(now time.Time, v groupView, trouble error) *watch
 		at := place{p.Topic, p.Partition}
 		kept[at] = remember(h.samples[at], watchSample{now, p.Committed, p.End})
 		row := watchPartition{Topic: p.Topic, Partition: p.Partition, Committed: p.Committed, End: p.End, Lag: p.Lag,
-			Member: p.Member}
+			Age: ages[at], Member: p.Member}
 		row.Reads = rate(kept[at], func(s watchSample) int64 { return s.committed })
 		row.Arrives = rate(kept[at], func(s watchSample) int64 { return s.end })
 		f.Partitions = append(f.Partitions, row)
@@ -107,10 +116,29 @@ func (h *watchHistory) observe(now time.Time, v groupView, trouble error) *watch
 	}
 	f.Events = f.since(h.last)
 	if len(f.Events) > 0 && h.last != nil && f.moved(h.last) {
-		h.rebalance = &lastRebalance{now, f.Events[0]}
+		h.rebalance = &lastRebalance{At: now, Reason: f.Events[0], Seen: true}
 	}
-	f.Rebalance, h.samples, h.last = h.rebalance, kept, f
+	if f.Rebalance == nil {
+		f.Rebalance = h.rebalance
+	}
+	h.samples, h.last = kept, f
 	return f
+}
+
+// detail takes what the coordinator says of the whole group, and gives the age of what is unread in each partition.
+func (f *watchFrame) detail(d *broker.GroupDetail) map[place]*float64 {
+	if d == nil {
+		return nil
+	}
+	f.Age = d.LagSeconds
+	if r := d.Last; r != nil {
+		f.Rebalance = &lastRebalance{At: r.Began, Reason: r.Reason, Seconds: r.Seconds, GoesOn: r.Ended == nil}
+	}
+	ages := map[place]*float64{}
+	for _, p := range d.Partitions {
+		ages[place{p.Topic, p.Partition}] = p.LagSeconds
+	}
+	return ages
 }
 
 // moving is how many partitions lie between what a member has and what it is to have.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"moldau.io/moldau/broker"
 )
 
 var updatePictures = flag.Bool("update-pictures", false, "write the pictures of watch anew")
@@ -37,23 +39,35 @@ func watched(committed, end int64) groupView {
 	return v
 }
 
+// coordinatorOf is what the coordinator says of the watched group.
+func coordinatorOf(now time.Time) *broker.GroupDetail {
+	ended, age := now.Add(-180*time.Second), 75.4
+	d := &broker.GroupDetail{Partitions: []broker.PartitionLag{{Topic: "rides", Partition: 0, LagSeconds: &age}}}
+	d.LagSeconds = &age
+	d.Last = &broker.RebalanceStatus{Began: now.Add(-182 * time.Second), Ended: &ended, Seconds: 2,
+		Reason: "member reader-3 on 10.0.0.3 missed its heartbeat for 45 s"}
+	return d
+}
+
 // The picture of a frame depends on the frame and the size alone.
 func TestWatchPictures(t *testing.T) {
 	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 	var h watchHistory
-	first := h.observe(now, watched(1000, 5000), nil)
-	second := h.observe(now.Add(10*time.Second), watched(3000, 6000), nil)
+	first := h.observe(now, watched(1000, 5000), nil, nil)
+	second := h.observe(now.Add(10*time.Second), watched(3000, 6000), coordinatorOf(now), nil)
 	alone := watched(3000, 6000)
 	alone.Members = alone.Members[:1]
 	alone.State = "PreparingRebalance"
-	third := h.observe(now.Add(11*time.Second), alone, nil)
-	silent := h.observe(now.Add(100*time.Second), groupView{}, errors.New("no broker answers"))
+	third := h.observe(now.Add(11*time.Second), alone, nil, nil)
+	silent := h.observe(now.Add(100*time.Second), groupView{}, nil, errors.New("no broker answers"))
 	epoch, own := int32(7), int32(6)
 	modern := watched(3000, 6000)
 	modern.Type, modern.State, modern.Protocol, modern.Epoch = "consumer", "Reconciling", "uniform", &epoch
 	modern.Members[0].Epoch = &own
 	modern.Members[0].Target = []topicParts{{"rides", []int32{0, 3}}}
 	var other watchHistory
+	ongoing := coordinatorOf(now)
+	ongoing.Last.Ended = nil
 	for _, x := range []struct {
 		name          string
 		frame         *watchFrame
@@ -61,7 +75,8 @@ func TestWatchPictures(t *testing.T) {
 	}{
 		{"first", first, 120, 40}, {"second", second, 120, 40}, {"narrow", second, 60, 40}, {"low", second, 120, 10},
 		{"tiny", second, 20, 3}, {"rebalance", third, 120, 40}, {"silent", silent, 120, 40},
-		{"moving", other.observe(now, modern, nil), 0, 0},
+		{"ongoing", other.observe(now, watched(3000, 6000), ongoing, nil), 120, 12},
+		{"moving", other.observe(now, modern, nil, nil), 0, 0},
 	} {
 		lines := x.frame.draw(x.columns, x.rows)
 		for _, l := range lines {
@@ -91,7 +106,7 @@ func TestWatchRates(t *testing.T) {
 	var h watchHistory
 	look := func(at time.Duration, committed, end int64) string {
 		v := groupView{Partitions: []groupLag{{Topic: "t", Committed: committed, End: end}}}
-		f := h.observe(now.Add(at), v, nil)
+		f := h.observe(now.Add(at), v, nil, nil)
 		return rateCell(f.Reads) + " " + rateCell(f.Arrives)
 	}
 	for i, x := range []struct {
@@ -135,9 +150,10 @@ func TestWatchGoesOn(t *testing.T) {
 	var out bytes.Buffer
 	watch := groupWatch{ticks: ticks, count: len(answers), screen: plainLines{&out},
 		now: func() time.Time { now = now.Add(time.Second); return now },
-		look: func(context.Context) (groupView, error) {
+		look: func(context.Context) (groupView, *broker.GroupDetail, error) {
 			looks++
-			return answers[looks-1]()
+			v, err := answers[looks-1]()
+			return v, nil, err
 		}}
 	if err := watch.run(context.Background()); err != nil {
 		t.Fatal(err)
@@ -151,15 +167,18 @@ func TestWatchGoesOn(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("%s\ninstead of\n%s", out.String(), want)
 	}
-	watch.look = func(context.Context) (groupView, error) { return groupView{}, errors.New("no such group") }
+	watch.look = func(context.Context) (groupView, *broker.GroupDetail, error) {
+		return groupView{}, nil, errors.New("no such group")
+	}
 	if err := watch.run(context.Background()); err == nil || err.Error() != "no such group" {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	watch = groupWatch{screen: plainLines{&out}, now: time.Now, look: func(context.Context) (groupView, error) {
-		cancel()
-		return groupView{}, context.Canceled
-	}}
+	watch = groupWatch{screen: plainLines{&out}, now: time.Now,
+		look: func(context.Context) (groupView, *broker.GroupDetail, error) {
+			cancel()
+			return groupView{}, nil, context.Canceled
+		}}
 	if err := watch.run(ctx); err != nil {
 		t.Errorf("interrupted: %v", err)
 	}
@@ -170,7 +189,7 @@ func TestWatchShowsNoControlCharacters(t *testing.T) {
 	v := watched(1, 2)
 	v.Members[0].Instance, v.Protocol = "\x1b[2Jevil\n", "\u009b2J"
 	var h watchHistory
-	for _, line := range h.observe(time.Unix(0, 0), v, nil).draw(0, 0) {
+	for _, line := range h.observe(time.Unix(0, 0), v, nil, nil).draw(0, 0) {
 		if strings.ContainsAny(line, "\x1b\n\u009b") {
 			t.Errorf("%q", line)
 		}
@@ -211,4 +230,23 @@ func TestGroupWatch(t *testing.T) {
 	if want := " g state=Empty members=0 partitions=1 lag=6 reads=-/s arrives=-/s\n"; !strings.HasSuffix(out, want) {
 		t.Errorf("%q", out)
 	}
+}
+
+// The coordinator's own account of the last rebalance is shown, unless the admin address is that of another cluster.
+func TestGroupWatchAsksTheCoordinator(t *testing.T) {
+	b := start(t, t.TempDir(), nil, "--set", "group.initial.rebalance.delay.ms=0")
+	s := &shell{t, b.kafka}
+	s.do("topic", "create", "t")
+	s.feed(numbers(1, 3), "produce", "t")
+	s.do("consume", "t", "--from", "beginning", "-g", "g", "-n", "1")
+	var f watchFrame
+	out := s.do("group", "watch", "g", "-n", "1", "-o", "json", "--admin", b.admin)
+	if err := json.Unmarshal([]byte(out), &f); err != nil || f.Rebalance == nil || f.Rebalance.Seen || f.Rebalance.Reason == "" {
+		t.Errorf("%s: %v", out, err)
+	}
+	s.fails(1, []string{"group", "watch", "g", "-n", "1", "--admin", "127.0.0.1:1"}, "127.0.0.1:1", "--admin-listen")
+	other := start(t, t.TempDir(), nil)
+	(&shell{t, other.kafka}).do("topic", "create", "t")
+	(&shell{t, other.kafka}).do("group", "reset", "g", "--topic", "t", "--to", "0", "--execute")
+	s.fails(1, []string{"group", "watch", "g", "-n", "1", "--admin", other.admin}, "of another cluster", other.cluster)
 }
