@@ -37,6 +37,7 @@ var properties = map[string]string{
 	"log.retention.check.interval.ms":                  "300000",
 	"group.initial.rebalance.delay.ms":                 "0",
 	"offsets.topic.num.partitions":                     "4",
+	"group.consumer.assignment.interval.ms":            "0",
 }
 
 func TestAnswersAreKafkas(t *testing.T) {
@@ -52,7 +53,7 @@ func TestAnswersAreKafkas(t *testing.T) {
 	announcedIsSubset(t, kafka, other)
 	for _, group := range [][]script{protocolScripts, topicScripts, adminScripts, configScripts, configKindScripts,
 		produceScripts, fetchScripts, offsetScripts,
-		groupScripts, commitScripts} {
+		groupScripts, commitScripts, consumerScripts, conversionScripts} {
 		for _, sc := range group {
 			t.Run(sc.title(), func(t *testing.T) {
 				t.Parallel()

@@ -145,7 +145,14 @@ func leaving(v int16, group string, members ...string) *kmsg.LeaveGroupRequest {
 func (s *session) describe(label string, v int16, groups ...string) {
 	req := kmsg.NewPtrDescribeGroupsRequest()
 	req.Version, req.Groups = v, groups
-	s.ask(label, req)
+	s.askOnly(label, req, func(r kmsg.Response) {
+		for i := range r.(*kmsg.DescribeGroupsResponse).Groups {
+			members := r.(*kmsg.DescribeGroupsResponse).Groups[i].Members
+			for j := range members {
+				members[j].MemberAssignment, _ = s.anonymousBytes(members[j].MemberAssignment)
+			}
+		}
+	})
 }
 
 func scriptGroupOfOne(s *session) {

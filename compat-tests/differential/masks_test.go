@@ -24,6 +24,7 @@ var maskTable = []mask{
 	{regexp.MustCompile(`^DescribeLogDirs .*\.(TotalBytes|UsableBytes)$`), positive},
 	{regexp.MustCompile(`ProducerID$`), producer},
 	{regexp.MustCompile(`^Fetch SessionID$`), placeholder("session")},
+	{regexp.MustCompile(`^(ConsumerGroupHeartbeat|JoinGroup) MemberID$`), made},
 }
 
 // masked is what the first mask for this field makes of v.
@@ -75,6 +76,23 @@ func producer(s *session, v reflect.Value) string {
 		return fmt.Sprint(v.Int())
 	}
 	return s.names.of("producer", fmt.Sprint(v.Int()))
+}
+
+// shortID is a UUID in Kafka's short form.
+var shortID = regexp.MustCompile(`^[A-Za-z0-9_-]{22}$`)
+
+// made keeps ids of members apart from those that the broker has made.
+func made(s *session, v reflect.Value) string {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return "null"
+		}
+		v = v.Elem()
+	}
+	if shortID.MatchString(v.String()) {
+		return "<made>"
+	}
+	return s.mask(fmt.Sprintf("%q", v.String()))
 }
 
 // placeholder names ids in the order in which they are first seen; 0 and below are kept.

@@ -32,6 +32,9 @@ type session struct {
 	prefix   string             // of every topic and group name, so that scripts do not meet
 	began    time.Time
 
+	// anyPartition compares how many partitions a member has, not which: where ids that a broker has made decide.
+	anyPartition bool
+
 	conn  *harness.Conn
 	steps []step
 	names *placeholders
