@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -102,7 +101,7 @@ func (m *classicMember) again(api string, code int16) error {
 		m.id = ""
 	case errRebalance, errIllegalGen:
 	case errNotCoordinator, errLoading, errUnavailable:
-		time.Sleep(20 * time.Millisecond)
+		// The group moved or is loaded: asked again until it is there.
 	default:
 		return fmt.Errorf("%s: error %d", api, code)
 	}

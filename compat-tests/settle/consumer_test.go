@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -54,7 +53,7 @@ func runConsumer(ctx context.Context, m *member, c *conn) error {
 			m.depart()
 			continue
 		case errNotCoordinator, errLoading, errUnavailable:
-			time.Sleep(20 * time.Millisecond)
+			p.wait(ctx)
 			continue
 		default:
 			text := ""
