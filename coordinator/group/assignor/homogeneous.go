@@ -8,12 +8,16 @@ type homogeneous struct {
 	group  *Group
 	order  []int32 // of the members
 	shares []share // by index of the member
+	topics topics  // in the order in which Kafka takes them
 
-	subscribed map[protocol.TopicID]bool
-	free       []partition // that nobody has, in the order in which they are given away
-	needy      []need
-	quota      int // of each member
-	extra      int // members that may have one more
+	free  []partition // that nobody has, in the order in which they are given away
+	moves []move      // of all members; each has a part of it
+	needy []need
+	quota int // of each member
+	extra int // members that may have one more
+
+	// For looking at one target.
+	inTarget, inSet table[int32]
 }
 
 // need is a member that has less than its quota.
@@ -33,16 +37,20 @@ func newHomogeneous(g *Group) *homogeneous {
 func (h *homogeneous) assign() (Assignment, error) {
 	subs := subscriptions{group: h.group}
 	sub := subs.of(&h.group.Members[h.order[0]])
-	if len(sub.ids) == 0 {
+	if len(sub.infos) == 0 {
 		return Assignment{}, nil
 	}
-	topics := newTable[protocol.TopicID](capacityFor(sub.names))
-	h.subscribed = make(map[protocol.TopicID]bool, len(sub.ids))
-	for _, id := range sub.ids {
-		topics.put(id, hashID(id))
-		h.subscribed[id] = true
+	order := newTable[int32](capacityFor(sub.names))
+	for i, info := range sub.infos {
+		order.put(int32(i), hashID(info.ID))
 	}
-	total := h.findFree(topics.keys(make([]protocol.TopicID, 0, len(sub.ids))))
+	h.topics = newTopics(len(sub.infos))
+	total := 0
+	for at := range order.walk {
+		h.topics.add(sub.infos[order.nodes[at].key])
+		total += sub.infos[order.nodes[at].key].Partitions
+	}
+	h.findFree(total)
 	h.quota, h.extra = total/len(h.order), total%len(h.order)
 	for at, i := range h.order {
 		h.revoke(i, len(h.order)-at)
@@ -50,35 +58,44 @@ func (h *homogeneous) assign() (Assignment, error) {
 	if !h.give() {
 		return nil, errLeft
 	}
-	return result(h.group, h.shares), nil
+	lists := shares{
+		topics:      &h.topics,
+		setCapacity: func(int32) int { return bucketsDefault },
+		subscribed:  func(_ int, id protocol.TopicID) bool { return h.topics.index(id) != none },
+	}
+	return lists.all(h.group, h.shares), nil
 }
 
-// findFree collects the partitions of topics that nobody has and counts all of them.
-func (h *homogeneous) findFree(topics []protocol.TopicID) (total int) {
-	counts := h.group.partitions()
-	taken := make(map[protocol.TopicID][]bool, len(topics))
-	for _, id := range topics {
-		taken[id] = make([]bool, counts[id])
-		total += counts[id]
+// findFree collects the partitions of topics that nobody has.
+func (h *homogeneous) findFree(total int) {
+	flags := make([]bool, total)
+	taken := make([][]bool, len(h.topics.all))
+	for i, t := range h.topics.all {
+		taken[i], flags = flags[:t.partitions], flags[t.partitions:]
 	}
+	had := 0
 	for i := range h.group.Members {
 		for _, t := range h.group.Members[i].Target {
-			of := taken[t.ID]
+			at := h.topics.index(t.ID)
+			if at == none {
+				continue
+			}
 			for _, p := range t.Partitions {
-				if int(p) < len(of) {
-					of[p] = true
+				if int(p) < len(taken[at]) {
+					taken[at][p] = true
+					had++
 				}
 			}
 		}
 	}
-	for _, id := range topics {
-		for p, is := range taken[id] {
+	h.free = make([]partition, 0, max(total-had, 0))
+	for i, of := range taken {
+		for p, is := range of {
 			if !is {
-				h.free = append(h.free, partition{id, int32(p)})
+				h.free = append(h.free, partition{int32(i), int32(p)})
 			}
 		}
 	}
-	return total
 }
 
 // revoke takes from a member what is beyond its quota, and what it is not subscribed to any more. The first members that
@@ -90,21 +107,18 @@ func (h *homogeneous) revoke(member int32, left int) {
 	if extra {
 		quota++
 	}
-	for _, at := range targetOrder(s.target) {
-		t := s.target[at]
-		switch {
-		case !h.subscribed[t.ID]:
-			s.drop(t.ID)
-		case len(t.Partitions) <= quota:
-			quota -= len(t.Partitions)
-		default:
-			for _, p := range partitionOrder(t.Partitions)[quota:] {
-				s.remove(t.ID, p)
-				h.free = append(h.free, partition{t.ID, p})
-			}
-			quota = 0
+	has := 0
+	for _, t := range s.target {
+		if h.topics.index(t.ID) == none {
+			s.drops = true
+		} else {
+			has += len(t.Partitions)
 		}
 	}
+	if has > quota {
+		h.take(s, quota)
+	}
+	quota = max(quota-has, 0)
 	if quota > 0 && extra && left > h.extra {
 		quota--
 		extra = false
@@ -117,14 +131,37 @@ func (h *homogeneous) revoke(member int32, left int) {
 	}
 }
 
+// take leaves a member the first partitions of its target, as many as the quota.
+func (h *homogeneous) take(s *share, quota int) {
+	from := len(h.moves)
+	for _, i := range targetOrder(&h.inTarget, s.target) {
+		t := s.target[i]
+		at := h.topics.index(t.ID)
+		switch {
+		case at == none:
+		case len(t.Partitions) <= quota:
+			quota -= len(t.Partitions)
+		default:
+			for _, p := range partitionOrder(&h.inSet, t.Partitions)[quota:] {
+				h.moves = append(h.moves, move{partition{at, p}, true})
+				h.free = append(h.free, partition{at, p})
+			}
+			quota = 0
+		}
+	}
+	s.moves = h.moves[from:]
+}
+
 // give fills the members up. It says whether nothing is left.
 func (h *homogeneous) give() bool {
 	free := h.free
 	for _, n := range h.needy {
+		from := len(h.moves)
 		count := min(n.lacks, len(free))
 		for _, p := range free[:count] {
-			h.shares[n.member].add(p.id, p.number, bucketsDefault)
+			h.moves = append(h.moves, move{p, false})
 		}
+		h.shares[n.member].moves = h.moves[from:]
 		free = free[count:]
 	}
 	return len(free) == 0

@@ -1,11 +1,8 @@
 package assignor
 
 import (
-	"cmp"
 	"math/bits"
 	"slices"
-
-	"moldau.io/moldau/protocol"
 )
 
 // memberOrder is the order, as indexes, in which Kafka's uniform assignor takes the members: that of a map that was filled
@@ -34,16 +31,24 @@ func (g *Group) stored(hashes []uint32) []int32 {
 		slots *= 2
 	}
 	shift := 64 - bits.TrailingZeros(uint(slots))
-	slot := func(i int32) uint64 { return uint64(int64(int32(hashes[i]))) * 0x9e3779b97f4a7c15 >> shift }
-	order := make([]int32, 0, len(g.Members))
-	for i := range int32(inside) {
-		order = append(order, i)
+	slot := func(i int) int { return int(uint64(int64(int32(hashes[i]))) * 0x9e3779b97f4a7c15 >> shift) }
+	ends := make([]int32, slots)
+	for i := range inside {
+		ends[slot(i)]++
 	}
-	slices.SortFunc(order, func(a, b int32) int {
-		return cmp.Or(cmp.Compare(slot(a), slot(b)), cmp.Compare(b, a))
-	})
+	at := int32(0)
+	for s, n := range ends {
+		at += n
+		ends[s] = at - n
+	}
+	order := make([]int32, len(g.Members))
+	for i := inside - 1; i >= 0; i-- {
+		s := slot(i)
+		order[ends[s]] = int32(i)
+		ends[s]++
+	}
 	if g.Joining {
-		order = append(order, int32(inside))
+		order[inside] = int32(inside)
 	}
 	return order
 }
@@ -51,7 +56,7 @@ func (g *Group) stored(hashes []uint32) []int32 {
 // subscription is what a member is subscribed to, in the order of Kafka's sets.
 type subscription struct {
 	names int // with those that are not there
-	ids   []protocol.TopicID
+	infos []TopicInfo
 }
 
 // subscriptions knows the last one that it worked out: many members have the same.
@@ -62,18 +67,22 @@ type subscriptions struct {
 }
 
 func (s *subscriptions) of(m *Member) subscription {
-	if s.last != nil && slices.Equal(s.last.Names, m.Names) && slices.Equal(s.last.Matched, m.Matched) {
+	if s.last != nil && sameSubscription(s.last, m) {
 		return s.sub
 	}
 	names := union(m.Names, m.Matched)
-	sub := subscription{len(names), make([]protocol.TopicID, 0, len(names))}
+	sub := subscription{len(names), make([]TopicInfo, 0, len(names))}
 	for _, name := range names {
 		if info, ok := s.group.Topics[name]; ok {
-			sub.ids = append(sub.ids, info.ID)
+			sub.infos = append(sub.infos, info)
 		}
 	}
 	s.last, s.sub = m, sub
 	return sub
+}
+
+func sameSubscription(a, b *Member) bool {
+	return slices.Equal(a.Names, b.Names) && slices.Equal(a.Matched, b.Matched)
 }
 
 // union goes through the larger set and then through what only the smaller has.
@@ -98,13 +107,4 @@ func setOrder(names []string) []string {
 		t.put(name, hashString(name))
 	}
 	return t.keys(make([]string, 0, len(names)))
-}
-
-// partitions is the number of partitions of each topic, by id.
-func (g *Group) partitions() map[protocol.TopicID]int {
-	counts := make(map[protocol.TopicID]int, len(g.Topics))
-	for _, info := range g.Topics {
-		counts[info.ID] = info.Partitions
-	}
-	return counts
 }

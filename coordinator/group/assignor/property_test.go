@@ -38,16 +38,22 @@ func eachAssignment(t *testing.T, stories int, check func(name string, mixed boo
 	}
 }
 
+// owned is a partition.
+type owned struct {
+	id     protocol.TopicID
+	number int32
+}
+
 // owners is who has what. It is an error when two have the same.
-func owners(a map[string][]Topic) (map[partition]string, error) {
-	all := map[partition]string{}
+func owners(a map[string][]Topic) (map[owned]string, error) {
+	all := map[owned]string{}
 	for _, id := range slices.Sorted(maps.Keys(a)) {
 		for _, t := range a[id] {
 			for _, p := range t.Partitions {
-				if other, twice := all[partition{t.ID, p}]; twice {
+				if other, twice := all[owned{t.ID, p}]; twice {
 					return nil, fmt.Errorf("%s and %s both have %v-%d", other, id, t.ID, p)
 				}
-				all[partition{t.ID, p}] = id
+				all[owned{t.ID, p}] = id
 			}
 		}
 	}
@@ -74,11 +80,11 @@ func TestEachPartitionHasOneSubscriber(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(g.Topics)) {
 			info := g.Topics[name]
 			for p := range int32(info.Partitions) {
-				who, there := owners[partition{info.ID, p}]
+				who, there := owners[owned{info.ID, p}]
 				if there != (len(subscribers[info.ID]) > 0) || there && !slices.Contains(subscribers[info.ID], who) {
 					return fmt.Errorf("%s-%d is with %q, subscribers are %q", name, p, who, subscribers[info.ID])
 				}
-				delete(owners, partition{info.ID, p})
+				delete(owners, owned{info.ID, p})
 			}
 		}
 		if len(owners) > 0 {
@@ -181,7 +187,7 @@ func TestUniformIsSticky(t *testing.T) {
 				}
 				had += len(topic.Partitions)
 				for _, p := range topic.Partitions {
-					if now[partition{topic.ID, p}] != m.ID {
+					if now[owned{topic.ID, p}] != m.ID {
 						moved++
 					}
 				}

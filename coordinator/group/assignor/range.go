@@ -1,6 +1,7 @@
 package assignor
 
 import (
+	"cmp"
 	"slices"
 
 	"moldau.io/moldau/protocol"
@@ -15,48 +16,26 @@ func Range(g Group) (Assignment, error) {
 	for i := range order {
 		order[i] = int32(i)
 	}
-	slices.SortStableFunc(order, func(a, b int32) int { return compareMembers(&g.Members[a], &g.Members[b]) })
+	slices.SortFunc(order, func(a, b int32) int { return compareMembers(&g.Members[a], &g.Members[b]) })
 
-	subs := subscriptions{group: &g}
-	ranges := make(map[protocol.TopicID]*ranges, len(g.Topics))
-	counts := g.partitions()
+	r := newRanges(&g)
 	for _, i := range order {
-		for _, id := range subs.of(&g.Members[i]).ids {
-			if ranges[id] == nil {
-				ranges[id] = newRanges(counts[id])
-			}
-			ranges[id].members++
+		for _, t := range r.of(&g.Members[i]).all {
+			t.members++
 		}
 	}
-	result := make(Assignment, len(order))
+	a := make(Assignment, len(order))
 	for _, i := range order {
 		m := &g.Members[i]
-		sub := subs.of(m)
-		capacity := sub.names
-		if g.Homogeneous {
-			capacity = len(sub.ids)
-		}
-		t := newTable[protocol.TopicID](capacityAtLeast(capacity))
-		share := make(map[protocol.TopicID][]int32, len(sub.ids))
-		for _, id := range sub.ids {
-			if p := ranges[id].next(); len(p) > 0 {
-				share[id] = p
-				t.put(id, hashID(id))
-			}
-		}
-		topics := make([]Topic, 0, len(share))
-		for _, id := range t.keys(nil) {
-			topics = append(topics, Topic{id, share[id]})
-		}
-		result[m.ID] = kept(m.Target, topics)
+		a[m.ID] = kept(m.Target, r.next(r.of(m)))
 	}
-	return result, nil
+	return a, nil
 }
 
 func compareMembers(a, b *Member) int {
 	switch {
 	case a.Instance != nil && b.Instance != nil:
-		return compareStrings(*a.Instance, *b.Instance)
+		return cmp.Or(compareStrings(*a.Instance, *b.Instance), compareStrings(a.ID, b.ID))
 	case a.Instance != nil:
 		return -1
 	case b.Instance != nil:
@@ -65,29 +44,121 @@ func compareMembers(a, b *Member) int {
 	return compareStrings(a.ID, b.ID)
 }
 
-// ranges deals the partitions of one topic. The first members get one more when they cannot be dealt evenly.
+// ranges deals topics to members.
 type ranges struct {
+	group  *Group
+	subs   subscriptions
+	topics map[protocol.TopicID]*dealt
+	walk   *walk   // of the subscription that was looked at last
+	last   *Member // that had it
+	list   []Topic // what is left of a larger list
+	order  table[*dealt]
+}
+
+// dealt is a topic, of which members get one range after the other. The first get one more when they cannot be dealt
+// evenly.
+type dealt struct {
+	id      protocol.TopicID
+	hash    uint32
 	all     []int32 // 0, 1, 2, ...
 	members int
 	begun   int // members that had theirs
 	from    int
 }
 
-func newRanges(partitions int) *ranges {
-	r := &ranges{all: make([]int32, partitions)}
-	for i := range r.all {
-		r.all[i] = int32(i)
+// walk is the topics of one subscription.
+type walk struct {
+	all      []*dealt
+	capacity int
+	// left are those of which there are partitions left, in the order in which a member's map has them. It is not kept when
+	// so many are in one bucket that the order depends on which of them the member gets.
+	left    []*dealt
+	crowded bool
+}
+
+func newRanges(g *Group) *ranges {
+	return &ranges{group: g, subs: subscriptions{group: g}, topics: make(map[protocol.TopicID]*dealt, len(g.Topics))}
+}
+
+// of is the walk of a member. When all members have the same subscription it is that of the first.
+func (r *ranges) of(m *Member) *walk {
+	if r.walk != nil && (r.group.Homogeneous || m == r.last || sameSubscription(m, r.last)) {
+		return r.walk
 	}
-	return r
+	sub := r.subs.of(m)
+	w := &walk{capacity: capacityAtLeast(sub.names)}
+	if r.group.Homogeneous {
+		w.capacity = capacityAtLeast(len(sub.infos))
+	}
+	r.order.reset(w.capacity)
+	for _, info := range sub.infos {
+		t := r.topics[info.ID]
+		if t == nil {
+			t = newDealt(info)
+			r.topics[info.ID] = t
+		}
+		w.all = append(w.all, t)
+		r.order.put(t, t.hash)
+	}
+	w.left = r.order.keys(make([]*dealt, 0, len(w.all)))
+	w.crowded = r.order.wasCrowded
+	r.walk, r.last = w, m
+	return w
+}
+
+func newDealt(info TopicInfo) *dealt {
+	t := &dealt{id: info.ID, hash: hashID(info.ID), all: make([]int32, info.Partitions)}
+	for i := range t.all {
+		t.all[i] = int32(i)
+	}
+	return t
+}
+
+// next is what the next member gets.
+func (r *ranges) next(w *walk) []Topic {
+	if w.crowded {
+		return r.nextCrowded(w)
+	}
+	if cap(r.list)-len(r.list) < len(w.left) {
+		r.list = make([]Topic, 0, max(chunk, len(w.left)))
+	}
+	from, left := len(r.list), 0
+	for _, t := range w.left {
+		if p := t.next(); len(p) > 0 {
+			r.list = append(r.list, Topic{t.id, p})
+		}
+		if t.from < len(t.all) {
+			w.left[left] = t
+			left++
+		}
+	}
+	w.left = w.left[:left]
+	return slices.Clip(r.list[from:])
+}
+
+func (r *ranges) nextCrowded(w *walk) []Topic {
+	share := make(map[*dealt][]int32, len(w.all))
+	r.order.reset(w.capacity)
+	for _, t := range w.all {
+		if p := t.next(); len(p) > 0 {
+			share[t] = p
+			r.order.put(t, t.hash)
+		}
+	}
+	list := make([]Topic, 0, len(share))
+	for _, t := range r.order.keys(nil) {
+		list = append(list, Topic{t.id, share[t]})
+	}
+	return list
 }
 
 // next is the range of the next member.
-func (r *ranges) next() []int32 {
-	n := len(r.all) / r.members
-	if r.begun < len(r.all)%r.members {
+func (t *dealt) next() []int32 {
+	n := len(t.all) / t.members
+	if t.begun < len(t.all)%t.members {
 		n++
 	}
-	r.begun++
-	r.from += n
-	return r.all[r.from-n : r.from : r.from]
+	t.begun++
+	t.from += n
+	return t.all[t.from-n : t.from : t.from]
 }

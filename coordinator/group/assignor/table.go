@@ -3,6 +3,7 @@ package assignor
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"unicode/utf8"
 
 	"moldau.io/moldau/protocol"
@@ -14,8 +15,11 @@ import (
 type table[K comparable] struct {
 	nodes   []node[K]
 	buckets []int32 // index of the first node; none when empty
+	last    []int32 // for rehash
 	grow    int     // number of keys beyond which there are twice as many buckets
 	size    int
+	// wasCrowded says that a bucket had more than crowd keys.
+	wasCrowded bool
 }
 
 type node[K comparable] struct {
@@ -36,8 +40,23 @@ const (
 // newTable is a map that was made with a capacity.
 func newTable[K comparable](capacity int) *table[K] {
 	t := &table[K]{nodes: make([]node[K], 0, capacity)}
-	t.rehash(powerOfTwo(capacity))
+	t.reset(capacity)
 	return t
+}
+
+// reset empties the table and makes it one that was made with a capacity.
+func (t *table[K]) reset(capacity int) {
+	t.nodes, t.size, t.wasCrowded = t.nodes[:0], 0, false
+	t.resize(powerOfTwo(capacity))
+}
+
+// resize makes n empty buckets.
+func (t *table[K]) resize(n int) {
+	t.buckets = slices.Grow(t.buckets[:0], n)[:n]
+	t.grow = int(float32(n) * 0.75)
+	for i := range t.buckets {
+		t.buckets[i] = none
+	}
 }
 
 // powerOfTwo is the number of buckets for a capacity.
@@ -55,83 +74,94 @@ func capacityFor(n int) int { return max(int(float32(n)/0.75)+1, bucketsDefault)
 // capacityAtLeast is the capacity that Kafka asks for when it expects n keys.
 func capacityAtLeast(n int) int { return int(float32(n)/0.75 + 1) }
 
-// rehash distributes the keys to n buckets. Keys that share a bucket afterwards stay in their order.
-func (t *table[K]) rehash(n int) {
+// rehash doubles the buckets. Keys that share a bucket afterwards stay in their order.
+func (t *table[K]) rehash() {
 	old := t.buckets
-	t.buckets = make([]int32, n)
-	t.grow = int(float32(n) * 0.75)
-	last := make([]int32, n)
-	for i := range t.buckets {
-		t.buckets[i] = none
-	}
-	for _, first := range old {
+	t.buckets, t.last = t.last, old
+	t.resize(2 * len(old))
+	for b, first := range old {
+		// The keys of a bucket go to the one of the same number and to the one that is len(old) behind it.
+		low, high := &t.buckets[b], &t.buckets[b+len(old)]
 		for at := first; at != none; {
-			next := t.nodes[at].next
-			t.nodes[at].next = none
-			b := t.bucket(t.nodes[at].hash)
-			if t.buckets[b] == none {
-				t.buckets[b] = at
+			n := &t.nodes[at]
+			if int(n.hash)&len(old) == 0 {
+				*low, low = at, &n.next
 			} else {
-				t.nodes[last[b]].next = at
+				*high, high = at, &n.next
 			}
-			last[b] = at
-			at = next
+			at = n.next
 		}
+		*low, *high = none, none
 	}
 }
 
 func (t *table[K]) bucket(hash uint32) int { return int(hash) & (len(t.buckets) - 1) }
 
-// put adds a key behind the others of its bucket unless it is there.
-func (t *table[K]) put(key K, hash uint32) {
+// put adds a key behind the others of its bucket unless it is there. It returns the place of its node.
+func (t *table[K]) put(key K, hash uint32) int32 {
 	hash ^= hash >> 16
 	link := &t.buckets[t.bucket(hash)]
 	before := 0
 	for *link != none {
 		n := &t.nodes[*link]
 		if n.hash == hash && n.key == key {
-			return
+			return *link
 		}
 		link = &n.next
 		before++
 	}
-	*link = int32(len(t.nodes))
+	at := int32(len(t.nodes))
+	*link = at
 	t.nodes = append(t.nodes, node[K]{key, hash, none})
 	if before >= crowd {
 		t.crowded()
 	}
 	if t.size++; t.size > t.grow {
-		t.rehash(2 * len(t.buckets))
+		t.rehash()
 	}
+	return at
+}
+
+// find is the place of the node of a key, none when it is not there.
+func (t *table[K]) find(key K, hash uint32) int32 {
+	hash ^= hash >> 16
+	at := t.buckets[t.bucket(hash)]
+	for at != none && (t.nodes[at].hash != hash || t.nodes[at].key != key) {
+		at = t.nodes[at].next
+	}
+	return at
 }
 
 // touch is what Java's computeIfAbsent does first, also for a key that is there: it grows the table when the last key was
 // one too many.
 func (t *table[K]) touch() {
 	if t.size > t.grow {
-		t.rehash(2 * len(t.buckets))
+		t.rehash()
 	}
 }
 
 // putFirst adds a key that is not there before the others of its bucket, as Java's computeIfAbsent does after touch.
-func (t *table[K]) putFirst(key K, hash uint32) {
+func (t *table[K]) putFirst(key K, hash uint32) int32 {
 	hash ^= hash >> 16
-	first := &t.buckets[t.bucket(hash)]
+	first := t.buckets[t.bucket(hash)]
 	before := 0
-	for at := *first; at != none; at = t.nodes[at].next {
+	for at := first; at != none; at = t.nodes[at].next {
 		before++
 	}
-	t.nodes = append(t.nodes, node[K]{key, hash, *first})
-	*first = int32(len(t.nodes) - 1)
+	added := int32(len(t.nodes))
+	t.nodes = append(t.nodes, node[K]{key, hash, first})
+	t.buckets[t.bucket(hash)] = added
 	if before >= crowd-1 {
 		t.crowded()
 	}
 	t.size++
+	return added
 }
 
 func (t *table[K]) crowded() {
+	t.wasCrowded = true
 	if len(t.buckets) < bucketsTree {
-		t.rehash(2 * len(t.buckets))
+		t.rehash()
 	}
 }
 
@@ -148,10 +178,21 @@ func (t *table[K]) remove(key K, hash uint32) {
 	}
 }
 
+// walk goes through the places of the nodes in the order of the map.
+func (t *table[K]) walk(yield func(int32) bool) {
+	for _, at := range t.buckets {
+		for ; at != none; at = t.nodes[at].next {
+			if !yield(at) {
+				return
+			}
+		}
+	}
+}
+
 // keys appends the keys in the order of the map.
 func (t *table[K]) keys(to []K) []K {
-	for _, first := range t.buckets {
-		for at := first; at != none; at = t.nodes[at].next {
+	for _, at := range t.buckets {
+		for ; at != none; at = t.nodes[at].next {
 			to = append(to, t.nodes[at].key)
 		}
 	}

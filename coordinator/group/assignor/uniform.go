@@ -1,10 +1,6 @@
 package assignor
 
-import (
-	"errors"
-
-	"moldau.io/moldau/protocol"
-)
+import "errors"
 
 // Errors of targets that no assignor made.
 var (
@@ -22,19 +18,4 @@ func Uniform(g Group) (Assignment, error) {
 		return newHomogeneous(&g).assign()
 	}
 	return newHeterogeneous(&g).assign()
-}
-
-// partition is one partition of a topic.
-type partition struct {
-	id     protocol.TopicID
-	number int32
-}
-
-// result is the assignment that the shares make up.
-func result(g *Group, shares []share) Assignment {
-	a := make(Assignment, len(shares))
-	for i := range shares {
-		a[g.Members[i].ID] = shares[i].list()
-	}
-	return a
 }
