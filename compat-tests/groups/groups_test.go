@@ -3,24 +3,67 @@
 package groups
 
 import (
+	"flag"
+	"os"
+	"sync"
 	"testing"
 
 	"moldau.io/moldau/compat-tests/harness"
 )
 
-// TestGroups plays the stories on one broker, with one process a client. -run TestGroups/members plays one of them.
+// TestMain lets more stories play at once than there are processors: most of the time they wait for timeouts.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+var tellers = map[string]func(s *story, program, protocol string){
+	"members": members,
+	"smooth":  smooth,
+	"stops":   stops,
+	"convert": convert,
+	"rolling": rolling,
+	"zombie":  zombie,
+	"fenced":  fenced,
+	"pattern": pattern,
+	"chosen":  chosen,
+}
+
+// TestGroups plays the stories on one broker, with one process a client; first those that must be alone, then the
+// others side by side. -run TestGroups/members plays one of them.
 func TestGroups(t *testing.T) {
 	s := newStage(t, harness.UnderTest())
-	play := func(name string, tell func(*story)) {
-		t.Run(name, func(t *testing.T) { tell(&story{s, t}) })
+	var mu sync.Mutex
+	var verdicts []harness.Verdict
+	t.Cleanup(func() { harness.Record(t, "groups", verdicts) })
+	play := func(told Story) {
+		t.Run(told.String(), func(t *testing.T) {
+			t.Cleanup(func() {
+				mu.Lock()
+				defer mu.Unlock()
+				verdicts = append(verdicts, harness.Verdict{Broker: s.broker.Kind, Scenario: told.String(),
+					Passed: !t.Failed()})
+			})
+			if !told.Alone {
+				t.Parallel()
+			}
+			tellers[told.Name](&story{s, t}, told.Client, told.Protocol)
+		})
 	}
-	for _, c := range [][2]string{{"java", "range"}, {"java", "cooperative"},
-		{"confluent-kafka", "range"}, {"confluent-kafka", "cooperative"},
-		{"franz-go", "cooperative"}} {
-		play("members/"+c[0]+"/"+c[1], func(s *story) { members(s, c[0], c[1]) })
+	for _, told := range Stories {
+		if told.Alone {
+			play(told)
+		}
 	}
-	play("smooth/java/cooperative", func(s *story) { smooth(s, "java", "cooperative") })
-	play("smooth/confluent-kafka/cooperative", func(s *story) { smooth(s, "confluent-kafka", "cooperative") })
-	play("stops/java", func(s *story) { stops(s, "java") })
-	play("rolling/java/range", func(s *story) { rolling(s, "java", "range", 20) })
+	if s.broker.Kind == harness.Moldau {
+		t.Run("reference", reference)
+	}
+	for _, told := range Stories {
+		if !told.Alone {
+			play(told)
+		}
+	}
 }

@@ -22,6 +22,7 @@ const (
 	Committed Kind = "committed" // Offsets were acknowledged
 	Refused   Kind = "refused"   // the commit of Offsets failed; Why
 	Held      Kind = "held"      // the member has stopped to poll
+	Fenced    Kind = "fenced"    // another member of the same instance has this one's place; the client is gone
 	Closed    Kind = "closed"    // the client is gone
 	Failed    Kind = "failed"    // something that should not happen; Why
 )
@@ -142,29 +143,29 @@ func some(offsets []int64) string {
 	return fmt.Sprintf("%d records, %v to %v", len(offsets), offsets[0], offsets[len(offsets)-1])
 }
 
-// uncommitted counts, for every record, the members that read it and lost its partition before they had committed it.
+// uncommitted counts, for every record, how often a member read it and lost its partition before it had committed it.
 func (h History) uncommitted() map[place]int {
 	count := map[place]int{}
 	open := map[string]map[place]bool{} // by member
 	for i := range h {
 		e := &h[i]
+		if open[e.Member] == nil {
+			open[e.Member] = map[place]bool{}
+		}
+		mine := open[e.Member]
 		switch e.Kind {
 		case Polled:
-			if open[e.Member] == nil {
-				open[e.Member] = map[place]bool{}
-			}
-			open[e.Member][place{e.Partition, e.Offset}] = true
+			mine[place{e.Partition, e.Offset}] = true
 		case Committed:
-			for p := range open[e.Member] {
-				if next, ok := e.Offsets[p.partition]; ok && p.offset < next {
-					delete(open[e.Member], p)
+			maps.DeleteFunc(mine, func(p place, _ bool) bool { return p.offset < e.Offsets[p.partition] })
+		case Lost, Fenced:
+			maps.DeleteFunc(mine, func(p place, _ bool) bool {
+				gone := e.Kind == Fenced || slices.Contains(e.Partitions, p.partition)
+				if gone {
+					count[p]++
 				}
-			}
-		}
-	}
-	for _, places := range open {
-		for p := range places {
-			count[p]++
+				return gone
+			})
 		}
 	}
 	return count
@@ -204,17 +205,17 @@ func (h History) CheckExclusive() error {
 			if o := owner[e.Partition]; o != e.Member {
 				return fmt.Errorf("%s read %s@%d, which %q had", e.Member, e.Partition, e.Offset, o)
 			}
-		case Revoked, Lost, Closed:
+		case Revoked, Lost, Fenced, Closed:
 			end(owner, e)
 		}
 	}
 	return nil
 }
 
-// end takes the partitions of an ending event from its member; a closed member has none.
+// end takes the partitions of an ending event from its member; a member that is gone has none.
 func end(owner map[string]string, e *Event) {
 	maps.DeleteFunc(owner, func(p, o string) bool {
-		return o == e.Member && (e.Kind == Closed || slices.Contains(e.Partitions, p))
+		return o == e.Member && (e.Kind == Closed || e.Kind == Fenced || slices.Contains(e.Partitions, p))
 	})
 }
 
@@ -240,7 +241,7 @@ func (h History) Owners() map[string]string {
 			for _, p := range e.Partitions {
 				owner[p] = e.Member
 			}
-		case Revoked, Lost, Closed:
+		case Revoked, Lost, Fenced, Closed:
 			end(owner, e)
 		}
 	}

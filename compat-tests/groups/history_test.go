@@ -87,11 +87,15 @@ func TestEveryFaultIsFound(t *testing.T) {
 		{"a record that nobody read", "1 a polled x-0@0", once, "nobody read [1]"},
 		{"a record read twice", "1 a polled x-0@0\n2 b polled x-0@0\n3 b polled x-0@1", once, "read twice: [0]"},
 		{"a record that nobody wrote", "1 a polled x-0@0\n2 a polled x-0@1\n3 a polled x-0@2", once, "never written"},
-		{"read again after it was not committed", "1 a polled x-0@0\n2 b polled x-0@0\n3 b polled x-0@1", atLeast, ""},
+		{"read again after it was not committed", "1 a polled x-0@0\n1 a lost x-0\n2 b polled x-0@0\n3 b polled x-0@1", atLeast, ""},
 		{"read again though it was committed", "1 a polled x-0@0\n1 a committed x-0@1\n2 b polled x-0@0\n" +
 			"3 b polled x-0@1\n4 b committed x-0@2", atLeast, "read twice: [0]"},
 		{"refused is not committed", "1 a polled x-0@0\n1 a refused x-0@1\n2 b polled x-0@0\n3 b polled x-0@1\n" +
-			"4 b committed x-0@2", atLeast, ""},
+			"4 b committed x-0@2\n5 a lost x-0", atLeast, ""},
+		{"a commit after its return is not of what it had lost", "1 a polled x-0@0\n2 a lost x-0\n3 b polled x-0@0\n" +
+			"4 a polled x-0@1\n5 a committed x-0@2", atLeast, ""},
+		{"read again by a member that had not lost it", "1 a polled x-0@0\n2 b polled x-0@0\n3 b polled x-0@1", atLeast,
+			"read twice: [0]"},
 		{"back in a partition", "1 a polled x-0@1\n2 b polled x-0@0", History.CheckOrder, "after a had read 1"},
 		{"order is the time's, not the file's", "2 a polled x-0@1\n1 b polled x-0@0", History.CheckOrder, ""},
 		{"two owners", "1 a assigned x-0\n2 b assigned x-0", History.CheckExclusive, "while a had it"},

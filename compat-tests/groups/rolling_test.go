@@ -10,7 +10,11 @@ import (
 
 // rolling is a rolling restart of a group of static members: each is closed and made anew within its session timeout. No
 // partition moves: every instance has the same ones before and after, and no other member sees anything of it.
-func rolling(s *story, program, protocol string, size int) {
+func rolling(s *story, program, protocol string) {
+	size := 3
+	if program == "java" {
+		size = 20
+	}
 	name := "rolling-" + program + "-" + protocol
 	w := s.topic(name, 2*size)
 	var all []member
@@ -39,7 +43,5 @@ func rolling(s *story, program, protocol string, size int) {
 	s.awaitRead(name, w)
 	h := s.history(name)
 	s.check(name, h.CheckOnce(w.written()), h.CheckOrder(), h.CheckExclusive())
-	for _, m := range all {
-		s.tell("close", Closed, m)
-	}
+	s.close(all...)
 }

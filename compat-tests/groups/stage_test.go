@@ -40,6 +40,8 @@ type stage struct {
 	broker *harness.Broker
 	client *kgo.Client
 
+	starting sync.Mutex // admits one at a time to start a program
+
 	mu       sync.Mutex
 	programs map[string]*program
 	seen     History
@@ -136,7 +138,7 @@ func (g *sight) add(e *Event) {
 		}
 	case Polled:
 		g.read[e.Partition] = max(g.read[e.Partition], e.Offset+1)
-	case Revoked, Lost, Closed:
+	case Revoked, Lost, Fenced, Closed:
 		end(g.owner, e)
 	case Failed:
 		g.failed = e.Member + ": " + e.Why
@@ -146,6 +148,8 @@ func (g *sight) add(e *Event) {
 // start starts a program under a name of its own, or returns the one that runs.
 func (s *stage) start(t *testing.T, kind, name string) *program {
 	t.Helper()
+	s.starting.Lock()
+	defer s.starting.Unlock()
 	s.mu.Lock()
 	p := s.programs[name]
 	s.mu.Unlock()
@@ -326,7 +330,8 @@ func (s *story) awaitSpread(group string, members, partitions int, want ...int) 
 	for {
 		state, n := s.describe(group)
 		s.mu.Lock()
-		owned, total := s.sight(group).owned(), len(s.sight(group).owner)
+		g := s.sight(group)
+		owned, total, failed := g.owned(), len(g.owner), g.failed+s.sight("").failed
 		s.mu.Unlock()
 		ok := state == "Stable" && n == members && total == partitions
 		for _, count := range owned {
@@ -335,9 +340,9 @@ func (s *story) awaitSpread(group string, members, partitions int, want ...int) 
 		if ok {
 			return
 		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("%s: not stable with %d members and %d partitions, %v each, in %v: %s, %d members, %v\n%s", group,
-				members, partitions, want, patience, state, n, owned, s.tail(group))
+		if failed != "" || time.Now().After(deadline) {
+			s.t.Fatalf("%s: not stable with %d members and %d partitions, %v each, in %v: %s, %d members, %v; %s\n%s", group,
+				members, partitions, want, patience, state, n, owned, failed, s.tail(group))
 		}
 		<-tick.C
 	}

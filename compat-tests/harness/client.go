@@ -60,7 +60,7 @@ func RunClient(t *testing.T, client string, argv ...string) {
 			}
 		})
 	}
-	record(t, client, verdicts)
+	Record(t, client, verdicts)
 }
 
 // runPhase returns why each scenario failed; "" for one that passed.
@@ -90,8 +90,8 @@ func runPhase(t *testing.T, client, phase string, b *Broker, argv []string) map[
 	return verdicts
 }
 
-// record keeps the verdicts for the matrix.
-func record(t *testing.T, client string, verdicts []Verdict) {
+// Record keeps the verdicts of a client, or of another that has some, for the matrix.
+func Record(t *testing.T, name string, verdicts []Verdict) {
 	t.Helper()
 	dir := filepath.Join(Cache(), "verdicts")
 	text, err := json.MarshalIndent(verdicts, "", " ")
@@ -101,7 +101,7 @@ func record(t *testing.T, client string, verdicts []Verdict) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, client+".json"), text, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".json"), text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,5 +1,5 @@
-// Command matrix prints what the last run of every client program has shown, client by scenario. It fails when one has
-// failed or was not run.
+// Command matrix prints what the last run of every client program has shown, client by scenario, and of every story of
+// consumer groups. It fails when one has failed or was not run.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"moldau.io/moldau/compat-tests/groups"
 	"moldau.io/moldau/compat-tests/harness"
 )
 
@@ -41,6 +42,16 @@ func main() {
 		fmt.Printf("%3d %s\n", i+1, scenario)
 	}
 	fmt.Println("  - the client has no means for it")
+	fmt.Println()
+	passed := verdicts("groups")
+	for _, story := range groups.Stories {
+		word := "PASS"
+		if !passed[story.String()] {
+			word = "FAIL"
+			bad++
+		}
+		fmt.Printf("groups: %-40s %s\n", story, word)
+	}
 	if bad > 0 {
 		fmt.Fprintf(os.Stderr, "%d failed or were not run\n", bad)
 		os.Exit(1)

@@ -6,6 +6,8 @@ import java.util.concurrent.*;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.FencedInstanceIdException;
+import org.apache.kafka.common.errors.UnreleasedInstanceIdException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
 /**
@@ -109,6 +111,9 @@ public class Members {
                 commit(read.keySet());
                 consumer.close();
                 emit("closed", "");
+            } catch (FencedInstanceIdException | UnreleasedInstanceIdException e) {
+                emit("fenced", ",\"why\":" + quote(e.toString()));
+                consumer.close(CloseOptions.timeout(Duration.ZERO));
             } catch (Throwable e) {
                 emit("failed", ",\"why\":" + quote(e.toString()));
                 e.printStackTrace();

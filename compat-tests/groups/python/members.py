@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 OUT = threading.Lock()
 POLL = 0.02
@@ -123,7 +123,7 @@ class Member:
                 return
             if not message.error():
                 self.take(message.topic(), message.partition(), message.offset(), message.value())
-            elif message.error().fatal():
+            elif message.error().fatal() or message.error().code() == KafkaError._FATAL:
                 raise RuntimeError(message.error())
             else:
                 self.emit("error", why=str(message.error()))
