@@ -30,11 +30,12 @@ type RebalanceStatus struct {
 	Cause   string     `json:"cause"`
 	Reason  string     `json:"reason"`
 	WhoStatus
-	Generation int32 `json:"generation"` // that came of it
-	Members    int   `json:"members"`
-	Joined     int   `json:"joined"`
-	Left       int   `json:"left"`
-	Begun      int   `json:"begun"` // how often it was begun anew before it ended
+	Generation int32  `json:"generation"` // that came of it
+	Members    int    `json:"members"`
+	Joined     int    `json:"joined"`
+	Left       int    `json:"left"`
+	Begun      int    `json:"begun"`                       // how often it was begun before it ended
+	Again      string `json:"begun_anew_reason,omitempty"` // why it was begun anew last
 }
 
 // WhoStatus is a member. What is not known is empty.
@@ -280,6 +281,7 @@ func (b *Broker) rebalanceStatus(id string) *RebalanceStatus {
 	s := &RebalanceStatus{
 		Began: r.Began, Cause: string(r.Cause), Reason: r.Reason, WhoStatus: whoStatus(r.Who), Generation: r.Generation,
 		Members: r.Members, Joined: r.Joined, Left: r.Left, Begun: r.Begun,
+		Again: r.Again,
 	}
 	if r.Ended.IsZero() {
 		s.Seconds = time.Since(r.Began).Seconds()

@@ -37,9 +37,10 @@ type Rebalance struct {
 	Who          group.Who // who caused it
 	Generation   int32     // that came of it; while it goes on, the one before
 	Members      int
-	Joined       int // members that joined it, or came back
-	Left         int // members that left, were silent for too long, or did not do in time what they had to
-	Begun        int // how often it was begun anew before it ended
+	Joined       int    // members that joined it, or came back
+	Left         int    // members that left, were silent for too long, or did not do in time what they had to
+	Begun        int    // how often it was begun before it ended
+	Again        string // the reason for which it was begun anew last; "" if it was not
 }
 
 // History is what a group did lately, as far as this coordinator has seen it.
@@ -95,6 +96,10 @@ func newJournal(logger *slog.Logger) *journal {
 // members only for who looks closely, since a group may have thousands of them.
 func (j *journal) note(now time.Time, partition int32, e *group.Event) {
 	j.mu.Lock()
+	if e.Kind == group.RebalanceCompleted && !j.running(e.Group) {
+		j.mu.Unlock()
+		return // its beginning was before this coordinator, or there was none: a static member has taken up what was its own
+	}
 	h := j.history(partition, e.Group)
 	was := h.bytes
 	entry, level := h.take(now, e)
@@ -109,6 +114,12 @@ func (j *journal) note(now time.Time, partition int32, e *group.Event) {
 	if j.logger.Enabled(context.Background(), level) {
 		j.log(level, &entry, &last)
 	}
+}
+
+// running says that a rebalance of the group goes on.
+func (j *journal) running(id string) bool {
+	el := j.groups[id]
+	return el != nil && el.Value.(*history).running()
 }
 
 // history is that of a group, which becomes the one that was written last.
@@ -175,10 +186,11 @@ func ends(k group.EventKind) bool {
 // take adds an event, and says how it is logged.
 func (h *history) take(now time.Time, e *group.Event) (Entry, slog.Level) {
 	entry, level := Entry{Event: *e, At: now, Count: 1}, slog.LevelDebug
-	running := h.last != nil && h.last.Ended.IsZero()
+	running := h.running()
 	switch {
 	case e.Kind == group.RebalanceBegun && running:
 		h.last.Begun++
+		h.last.Again = e.Reason
 	case e.Kind == group.RebalanceBegun:
 		level = slog.LevelInfo
 		h.begin(now, e)
@@ -192,13 +204,16 @@ func (h *history) take(now time.Time, e *group.Event) (Entry, slog.Level) {
 	case e.Kind == group.GroupConverted:
 		level = slog.LevelInfo
 	}
-	if h.last != nil && h.last.Ended.IsZero() {
+	if h.running() {
 		h.last.member(e.Kind)
 		h.last.Members = e.Members
 	}
 	h.add(entry)
 	return entry, level
 }
+
+// running says that a rebalance goes on.
+func (h *history) running() bool { return h.last != nil && h.last.Ended.IsZero() }
 
 // begin opens a rebalance. What happened to members just before is what it is about, so it counts.
 func (h *history) begin(now time.Time, e *group.Event) {

@@ -161,3 +161,23 @@ func TestWhatIsNotStoredHasNotHappened(t *testing.T) {
 		t.Errorf("another broker coordinates the group, and still there is %+v", h)
 	}
 }
+
+// TestAnEndWithoutABeginningIsNone: a consumer group is told to have settled also when a static member has come back to
+// what was its own, and after the coordinator has moved.
+func TestAnEndWithoutABeginningIsNone(t *testing.T) {
+	j := newTestJournal()
+	j.tell(group.RebalanceCompleted, "g", "", 1)
+	if h := j.of("g"); len(h.Entries) != 0 || h.Last != nil || j.bytes != 0 {
+		t.Errorf("%+v", h)
+	}
+	j.tell(group.RebalanceBegun, "g", "m", 1)
+	j.tell(group.RebalanceCompleted, "g", "", 1)
+	j.tell(group.MemberReturned, "g", "m", 1)
+	j.tell(group.RebalanceCompleted, "g", "", 1)
+	if h := j.of("g"); len(h.Entries) != 3 || h.Last.Joined != 0 {
+		t.Errorf("%+v", h)
+	}
+	if n := strings.Count(j.log.String(), "\n"); n != 2 {
+		t.Errorf("%d lines:\n%s", n, j.log.String())
+	}
+}

@@ -119,7 +119,11 @@ func rebalanceLine(r *broker.RebalanceStatus, now time.Time) string {
 	if len(who) > 0 {
 		line += " (" + strings.Join(who, ", ") + ")"
 	}
-	return line + fmt.Sprintf("; %d joined, %d gone", r.Joined, r.Left)
+	line += fmt.Sprintf("; %d joined, %d gone", r.Joined, r.Left)
+	if r.Begun > 1 {
+		line += fmt.Sprintf("; begun anew %d times, last since %s", r.Begun-1, cell(r.Again))
+	}
+	return line
 }
 
 func ago(d time.Duration) string { return d.Round(time.Second).String() + " ago" }

@@ -57,6 +57,7 @@ func (m *Machine) consumerHeartbeat(now time.Time, t Ticket, r *ConsumerHeartbea
 		// A refused heartbeat leaves nothing behind, not even what was decided before the fault was found.
 		m.eff.Records, m.eff.Events = m.eff.Records[:0], m.eff.Events[:0]
 		m.making, m.upgrading = nil, nil
+		m.tellRefused(r, no)
 		res = &ConsumerHeartbeatResult{Code: no.code, Message: no.message}
 	}
 	m.finishUpgrade()

@@ -89,7 +89,7 @@ func (m *Machine) loadConsumers(now time.Time) {
 			m.setConsumerRebalance(now, mem.alarms, mem.desc, mem.cur)
 		}
 		if len(g.members) > 0 {
-			m.tell(Event{Kind: GroupLoaded, Group: id, Generation: g.epoch, Members: len(g.members)})
+			m.tell(Event{Kind: GroupLoaded, Group: id, Generation: g.epoch, Members: len(g.members), Reason: loadedReason})
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"moldau.io/moldau/protocol"
 )
 
 // Event is something that happened to a group that its operator may want to know, for the log and for the journal of the
@@ -99,6 +101,9 @@ func Causes() []Cause {
 	}
 }
 
+// loadedReason is all that can be said of a group that was loaded.
+const loadedReason = "the coordinator was started; what was before is not known to it"
+
 // reasonBytesMax bounds what is said of a reason; ids of members and what clients say may be long.
 const reasonBytesMax = 500
 
@@ -145,6 +150,28 @@ func span(d time.Duration) string {
 		s += fmt.Sprintf(" %d s", rest)
 	}
 	return s
+}
+
+// tellRefused tells of a heartbeat that is refused since somebody else is there.
+func (m *Machine) tellRefused(r *ConsumerHeartbeat, no *refusal) {
+	kind := MemberFenced
+	switch no.code {
+	case protocol.GroupMaxSizeReached:
+		kind = MemberRefused
+	case protocol.FencedInstanceID, protocol.FencedMemberEpoch, protocol.UnreleasedInstanceID:
+	default:
+		return
+	}
+	g := m.consumers[r.Group]
+	if g == nil {
+		return
+	}
+	m.tell(Event{
+		Kind: kind, Group: g.id, Generation: g.epoch, Members: len(g.members), Reason: no.message,
+		Who: Who{
+			Member: r.Member, Instance: orEmpty(r.Instance), ClientID: r.ClientID, Host: r.ClientHost, Software: r.Software,
+		},
+	})
 }
 
 // because adds what the client says of its motive.

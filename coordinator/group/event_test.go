@@ -41,7 +41,10 @@ func (b *bench) happened(eff Effects, stored bool) {
 	}
 }
 
-func TestTheReasonsOfRebalancesAreTold(t *testing.T) { run(t, "events") }
+func TestTheReasonsOfRebalancesAreTold(t *testing.T) {
+	run(t, "events")
+	run(t, "events_consumer")
+}
 
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{

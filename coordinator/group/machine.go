@@ -82,7 +82,7 @@ func (m *Machine) Loaded(now time.Time) Effects {
 			m.setSession(now, g, mem, mem.session)
 		}
 		g.sizes = m.sizes(g)
-		m.event(g, GroupLoaded, Who{}, "the coordinator was started; what was before is not known to it")
+		m.event(g, GroupLoaded, Who{}, loadedReason)
 		switch {
 		case !g.complete(), g.unsettled:
 			m.prepareRebalance(now, g, why{cause: CauseLoaded, reason: "the loaded group has no assignment"})
