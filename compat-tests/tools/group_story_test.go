@@ -211,7 +211,10 @@ func (s *groupStory) resets(one, two, rides, fares string) {
 		{"--to-offset", "99"}, {"--shift-by", "-2"}, {"--shift-by", "5"}, {"--shift-by", "-99"},
 		{"--to-datetime", at(150 * time.Minute)}, {"--to-datetime", at(0) + "+00:00"}, {"--by-duration", "PT2H30M"},
 		{"--by-duration", "P7D"}} {
-		reset(append([]string{"--group", one, "--topic", rides, "--dry-run"}, how...)...)
+		printed := reset(append([]string{"--group", one, "--topic", rides, "--dry-run"}, how...)...)
+		if s.current() {
+			s.samePlan(one, rides, how, printed)
+		}
 	}
 	reset("--group", one, "--topic", rides+":0,2", "--to-offset", "4", "--execute")
 	reset("--group", one, "--topic", fares, "--topic", rides+":1", "--to-earliest", "--execute")
@@ -242,6 +245,24 @@ func (s *groupStory) resets(one, two, rides, fares string) {
 	s.groups("--describe", "--group", one)
 	reset("--group", one, "--group", two, "--from-file", all, "--execute")
 	s.groups("--describe", "--all-groups")
+}
+
+// samePlan holds the plan of a reset against that of moldau's own command with the same flags.
+func (s *groupStory) samePlan(group, topic string, how []string, printed string) {
+	s.t.Helper()
+	var plan []struct {
+		Group, Topic   string
+		Partition, New int
+	}
+	text := s.admin("", append([]string{"group", "reset", group, "--topic", topic, "--dry-run", "-o", "json"}, how...)...)
+	if err := json.Unmarshal([]byte(text), &plan); err != nil {
+		s.t.Fatalf("%v: %s", err, text)
+	}
+	var want []string
+	for _, r := range plan {
+		want = append(want, fmt.Sprintln(r.Group, r.Topic, r.Partition, r.New))
+	}
+	s.sameRows(group, "plan by "+strings.Join(how, " "), want, printed)
 }
 
 // groupNumbers is what is compared of 'moldau group describe -o json'.
@@ -321,7 +342,7 @@ func (s *groupStory) sameRows(group, what string, want []string, table string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		s.t.Errorf("the %s of %s: the tool prints\n%s\nand moldau group describe has\n%s", what, group,
+		s.t.Errorf("the %s of %s on %s: the tool prints\n%s\nand moldau group has\n%s", what, group, s.broker.Kind,
 			strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -91,7 +91,9 @@ func (b *toolbox) run(t *testing.T, words ...string) harness.Result {
 	case <-time.After(90 * time.Second):
 		t.Fatalf("%s: still running after 90 s", r.Command)
 	}
-	r.Took = time.Since(began)
+	if r.Took = time.Since(began); r.Took > time.Second {
+		t.Logf("%.1f s: %s", r.Took.Seconds(), r.Command)
+	}
 	return r
 }
 
