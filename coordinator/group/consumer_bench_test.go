@@ -46,7 +46,7 @@ func settle(m *Machine, now *time.Time, n int) {
 		for i := range n {
 			mem := m.consumers["g"].members[fmt.Sprintf("member-%d", i)]
 			apply(m, m.Handle(*now, 1, &ConsumerHeartbeat{
-				Group: "g", Member: mem.id, Epoch: mem.cur.Epoch, Rebalance: -1, Owned: withoutEpochs(mem.cur.Assigned),
+				Group: "g", Member: mem.id, Epoch: mem.cur.Epoch, Rebalance: unchangedRebalance, Owned: withoutEpochs(mem.cur.Assigned),
 				ClientID: "c", ClientHost: "/h", MemberIDRequired: true,
 			}))
 		}
@@ -58,7 +58,7 @@ func TestAQuietHeartbeatAllocatesItsAnswerOnly(t *testing.T) {
 	m, now := crowd(t, 200, 600)
 	mem := m.consumers["g"].members["member-7"]
 	r := &ConsumerHeartbeat{
-		Group: "g", Member: "member-7", Epoch: mem.cur.Epoch, Rebalance: -1, ClientID: "c", ClientHost: "/h",
+		Group: "g", Member: "member-7", Epoch: mem.cur.Epoch, Rebalance: unchangedRebalance, ClientID: "c", ClientHost: "/h",
 		MemberIDRequired: true,
 	}
 	if n := testing.AllocsPerRun(1000, func() {
@@ -91,7 +91,7 @@ func BenchmarkConsumerHeartbeat(b *testing.B) {
 	m, now := crowd(b, 500, 1000)
 	mem := m.consumers["g"].members["member-7"]
 	r := &ConsumerHeartbeat{
-		Group: "g", Member: "member-7", Epoch: mem.cur.Epoch, Rebalance: -1, ClientID: "c", ClientHost: "/h",
+		Group: "g", Member: "member-7", Epoch: mem.cur.Epoch, Rebalance: unchangedRebalance, ClientID: "c", ClientHost: "/h",
 		MemberIDRequired: true,
 	}
 	b.ReportAllocs()

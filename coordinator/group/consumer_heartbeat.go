@@ -64,6 +64,25 @@ func (m *Machine) consumerHeartbeat(now time.Time, t Ticket, r *ConsumerHeartbea
 	m.replyStable(t, res)
 }
 
+// tellRefused tells of who is turned away because of another member.
+func (m *Machine) tellRefused(r *ConsumerHeartbeat, no *refusal) {
+	g := m.consumers[r.Group]
+	kind := MemberFenced
+	switch no.code {
+	case protocol.FencedInstanceID, protocol.FencedMemberEpoch:
+	case protocol.GroupMaxSizeReached, protocol.UnreleasedInstanceID:
+		kind = MemberRefused
+	default:
+		return
+	}
+	if g == nil {
+		return
+	}
+	m.tell(Event{Kind: kind, Group: g.id, Generation: g.epoch, Members: len(g.members), Reason: no.message, Who: Who{
+		Member: r.Member, Instance: orEmpty(r.Instance), ClientID: r.ClientID, Host: r.ClientHost, Software: r.Software,
+	}})
+}
+
 func (m *Machine) consumerBeat(now time.Time, r *ConsumerHeartbeat) (*ConsumerHeartbeatResult, *refusal) {
 	g, no := m.consumerGroupFor(now, r.Group, r.Epoch == joinEpoch)
 	if no != nil {
@@ -96,7 +115,7 @@ func (m *Machine) consumerBeat(now time.Time, r *ConsumerHeartbeat) (*ConsumerHe
 	}
 
 	res := &ConsumerHeartbeatResult{Member: b.id, Epoch: b.cur.Epoch, Interval: m.cfg.consumer(g.id).Heartbeat}
-	full := r.Rebalance >= 0 && (r.Topics != nil || r.Regex != nil) && r.Owned != nil
+	full := r.Rebalance != unchangedRebalance && (r.Topics != nil || r.Regex != nil) && r.Owned != nil
 	if r.Epoch == joinEpoch || full || b.cur != b.wasCur && !equalPartitions(b.cur.Assigned, b.wasCur.Assigned) {
 		res.Assigned, res.HasAssignment = b.cur.Assigned, true
 	}
@@ -126,7 +145,7 @@ func (m *Machine) checkConsumerHeartbeat(r *ConsumerHeartbeat) *refusal {
 		return bad("InstanceId can't be empty.")
 	case r.Rack != nil && isBlank(*r.Rack):
 		return bad("RackId can't be empty.")
-	case r.Epoch == joinEpoch && r.Rebalance < 0:
+	case r.Epoch == joinEpoch && r.Rebalance == unchangedRebalance:
 		return bad("RebalanceTimeoutMs must be provided in first request.")
 	case r.Epoch == joinEpoch && (r.Owned == nil || len(r.Owned) > 0):
 		return bad("TopicPartitions must be empty when (re-)joining.")

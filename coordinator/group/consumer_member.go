@@ -3,6 +3,7 @@ package group
 import (
 	"bytes"
 	"slices"
+	"time"
 
 	"moldau.io/moldau/protocol"
 )
@@ -86,6 +87,10 @@ func changed(a, b *string) *string {
 	return b
 }
 
+// unchangedRebalance is the rebalance timeout of a heartbeat that says none. Other negative ones are taken as Kafka takes
+// them: such a member is removed as soon as it has to give something back.
+const unchangedRebalance = -time.Millisecond
+
 // updated is the description after a heartbeat, d itself if nothing changes. What is left out stays.
 func (d *Member) updated(r *ConsumerHeartbeat) *Member {
 	topics := d.Topics
@@ -93,7 +98,7 @@ func (d *Member) updated(r *ConsumerHeartbeat) *Member {
 		topics = slices.Compact(slices.Sorted(slices.Values(r.Topics)))
 	}
 	rebalance := d.RebalanceMillis
-	if r.Rebalance >= 0 {
+	if r.Rebalance != unchangedRebalance {
 		rebalance = int32(r.Rebalance.Milliseconds())
 	}
 	n := Member{

@@ -14,7 +14,7 @@ type ConsumerHeartbeat struct {
 	Epoch     int32 // of the member; 0 joins, -1 leaves, -2 leaves for a while (static members)
 	Instance  *string
 	Rack      *string
-	Rebalance time.Duration // below 0: unchanged
+	Rebalance time.Duration // -1 ms: unchanged
 	Topics    []string      // nil: unchanged
 	Regex     *string       // v1 on; "" takes a subscription back
 	Assignor  *string

@@ -51,7 +51,7 @@ type walker struct {
 // beat sends the heartbeat of a client and takes the answer.
 func (w *walk) beat(name string, c *walker) {
 	r := &ConsumerHeartbeat{
-		Group: "g", Member: name, Epoch: c.epoch, Rebalance: -1, Owned: slices.Clone(c.owned), ClientID: name,
+		Group: "g", Member: name, Epoch: c.epoch, Rebalance: unchangedRebalance, Owned: slices.Clone(c.owned), ClientID: name,
 		MemberIDRequired: true,
 	}
 	if c.epoch == joinEpoch {
@@ -128,7 +128,7 @@ func (w *walk) step() {
 		}
 	case n < 11:
 		for name := range w.clients {
-			w.handle(name, &ConsumerHeartbeat{Group: "g", Member: name, Epoch: leaveEpoch, Rebalance: -1, MemberIDRequired: true})
+			w.handle(name, &ConsumerHeartbeat{Group: "g", Member: name, Epoch: leaveEpoch, Rebalance: unchangedRebalance, MemberIDRequired: true})
 			delete(w.clients, name)
 			break
 		}

@@ -128,7 +128,7 @@ func (b *bench) consumer(c script.Command, who, grp string) bool {
 	case "cleave":
 		b.handle(who, &ConsumerHeartbeat{
 			Group: grp, Member: c.Opt("id", who), Epoch: b.number(c, "epoch", -1), Instance: optional(c, "instance"),
-			Rebalance: -1, MemberIDRequired: true,
+			Rebalance: unchangedRebalance, MemberIDRequired: true,
 		})
 	case "cbeat": // time passes while these send heartbeats
 		end := b.now.Add(b.duration(c, "for", "1m"))
@@ -137,7 +137,7 @@ func (b *bench) consumer(c script.Command, who, grp string) bool {
 			b.advance(b.duration(c, "every", "5s"))
 			for _, name := range c.Args {
 				b.handle(name, &ConsumerHeartbeat{
-					Group: grp, Member: name, Epoch: b.gens[name], Rebalance: -1, ClientID: name, ClientHost: "/h",
+					Group: grp, Member: name, Epoch: b.gens[name], Rebalance: unchangedRebalance, ClientID: name, ClientHost: "/h",
 				})
 			}
 		}

@@ -76,7 +76,14 @@ func (m *Machine) nextTarget(b *beat) (map[string][]TopicPartitions, error) {
 	}
 	out, err := assign(in)
 	if err != nil {
-		return nil, err
+		// Only targets that no assignor made are refused; a log that was damaged may bring some. Begin anew, or the group
+		// would be stuck for good.
+		for i := range in.Members {
+			in.Members[i].Target = nil
+		}
+		if out, err = assign(in); err != nil {
+			return nil, err
+		}
 	}
 	all := make(map[string][]TopicPartitions, len(in.Members))
 	for i := range in.Members {

@@ -40,14 +40,14 @@ func (m *Machine) describe(t Ticket, r *Describe) {
 // list takes ListGroups. Names of states and types are compared without regard to case; unknown ones match nothing.
 func (m *Machine) list(t Ticket, r *List) {
 	res := &ListResult{}
-	if wants(r.Types, "Consumer") {
+	if wantsType(r.Types, "Consumer") {
 		for _, id := range sortedKeys(m.consumers) {
 			if s := m.consumers[id].state(); wants(r.States, string(s)) {
 				res.Groups = append(res.Groups, ListedGroup{Group: id, ProtocolType: consumerType, State: s, Consumer: true})
 			}
 		}
 	}
-	if wants(r.Types, "Classic") {
+	if wantsType(r.Types, "Classic") {
 		for _, id := range slices.Sorted(maps.Keys(m.groups)) {
 			if g := m.groups[id]; wants(r.States, string(g.state)) {
 				res.Groups = append(res.Groups, ListedGroup{Group: id, ProtocolType: g.kind, State: g.state})
@@ -56,6 +56,11 @@ func (m *Machine) list(t Ticket, r *List) {
 	}
 	slices.SortFunc(res.Groups, func(a, b ListedGroup) int { return strings.Compare(a.Group, b.Group) })
 	m.replyStable(t, res)
+}
+
+// wantsType takes types as they are: Kafka trims the names of states only.
+func wantsType(types []string, name string) bool {
+	return len(types) == 0 || slices.ContainsFunc(types, func(t string) bool { return strings.EqualFold(t, name) })
 }
 
 func wants(filter []string, name string) bool {

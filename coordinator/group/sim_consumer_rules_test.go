@@ -99,7 +99,10 @@ func (g *simGroup) settledModel() string {
 	}
 	for _, name := range sortedKeys(m.members) {
 		c, target := m.current[name], m.targets[name]
-		if c == nil || target == nil || c.Epoch != m.epoch.Epoch || c.State != MemberStable || len(c.Revoking) > 0 {
+		if target == nil { // it joined without a topic to subscribe to, which asks for no new target
+			target = &MemberTarget{}
+		}
+		if c == nil || c.Epoch != m.epoch.Epoch || c.State != MemberStable || len(c.Revoking) > 0 {
 			return "has member " + simShort(name) + ", which is not there yet"
 		}
 		if !slices.Equal(tpsOf(c.Assigned), tpsOf(target.Topics)) {

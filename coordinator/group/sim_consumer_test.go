@@ -120,7 +120,7 @@ func (c *simConsumer) leave() {
 		c.die()
 		return
 	}
-	req := &ConsumerHeartbeat{Group: c.g.id, Member: c.member, Epoch: -1, Rebalance: -1, MemberIDRequired: c.version > 0}
+	req := &ConsumerHeartbeat{Group: c.g.id, Member: c.member, Epoch: -1, Rebalance: unchangedRebalance, MemberIDRequired: c.version > 0}
 	if c.instance != "" {
 		req.Instance, req.Epoch = &c.instance, -2
 	}
@@ -196,7 +196,7 @@ func (c *simConsumer) reconciled() {
 
 func (c *simConsumer) heartbeat() {
 	req := &ConsumerHeartbeat{
-		Group: c.g.id, Member: c.member, Epoch: c.epoch, Rebalance: -1, MemberIDRequired: c.version > 0,
+		Group: c.g.id, Member: c.member, Epoch: c.epoch, Rebalance: unchangedRebalance, MemberIDRequired: c.version > 0,
 		ClientID: c.name, ClientHost: "/10.0.0.1",
 	}
 	if c.instance != "" {
