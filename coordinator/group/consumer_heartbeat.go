@@ -64,25 +64,6 @@ func (m *Machine) consumerHeartbeat(now time.Time, t Ticket, r *ConsumerHeartbea
 	m.replyStable(t, res)
 }
 
-// tellRefused tells of who is turned away because of another member.
-func (m *Machine) tellRefused(r *ConsumerHeartbeat, no *refusal) {
-	g := m.consumers[r.Group]
-	kind := MemberFenced
-	switch no.code {
-	case protocol.FencedInstanceID, protocol.FencedMemberEpoch:
-	case protocol.GroupMaxSizeReached, protocol.UnreleasedInstanceID:
-		kind = MemberRefused
-	default:
-		return
-	}
-	if g == nil {
-		return
-	}
-	m.tell(Event{Kind: kind, Group: g.id, Generation: g.epoch, Members: len(g.members), Reason: no.message, Who: Who{
-		Member: r.Member, Instance: orEmpty(r.Instance), ClientID: r.ClientID, Host: r.ClientHost, Software: r.Software,
-	}})
-}
-
 func (m *Machine) consumerBeat(now time.Time, r *ConsumerHeartbeat) (*ConsumerHeartbeatResult, *refusal) {
 	g, no := m.consumerGroupFor(now, r.Group, r.Epoch == joinEpoch)
 	if no != nil {
