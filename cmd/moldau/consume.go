@@ -22,6 +22,7 @@ import (
 type consumeOptions struct {
 	from, since string
 	group       string
+	protocol    string
 	partitions  []int32
 	count       int
 	exit        bool
@@ -50,6 +51,7 @@ func newConsume(w world) *cobra.Command {
 	f.StringVar(&o.from, "from", "end", "beginning, end, an offset, or -N for the last N records of each partition")
 	f.StringVar(&o.since, "since", "", "from the first record not older than this: 5m, or 2026-11-21T10:00:00Z")
 	f.StringVarP(&o.group, "group", "g", "", "consume as a member of this group, and commit")
+	f.StringVar(&o.protocol, "group-protocol", "classic", "how to be a member: classic, or consumer, where the broker assigns")
 	f.Int32SliceVarP(&o.partitions, "partition", "p", nil, "only these partitions; not in a group")
 	f.IntVarP(&o.count, "count", "n", 0, "end after so many records")
 	f.BoolVarP(&o.exit, "exit", "e", false, "end when all that was there at the start is printed")
@@ -92,6 +94,9 @@ func (o *consumeOptions) clientOptions(topics []string) ([]kgo.Opt, error) {
 	if o.group != "" && len(o.partitions) > 0 {
 		return nil, usageErrorf("--partition cannot be used with --group, which gives out the partitions")
 	}
+	if o.protocol != "classic" && o.protocol != "consumer" {
+		return nil, usageErrorf("--group-protocol %q: it must be classic or consumer", o.protocol)
+	}
 	opts := []kgo.Opt{
 		kgo.ConsumeResetOffset(where.offset),
 		kgo.KeepControlRecords(), // not printed, but -e has to see that they came
@@ -101,6 +106,9 @@ func (o *consumeOptions) clientOptions(topics []string) ([]kgo.Opt, error) {
 	}
 	switch {
 	case o.group != "":
+		if o.protocol == "consumer" {
+			opts = append(opts, kgo.ServerSideBalancer())
+		}
 		// What is committed is what was printed: marked one by one.
 		opts = append(opts, kgo.ConsumerGroup(o.group), kgo.ConsumeTopics(topics...), kgo.AutoCommitMarks())
 	case len(o.partitions) > 0:

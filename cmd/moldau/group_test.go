@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -64,35 +66,79 @@ func TestGroupLife(t *testing.T) {
 	}
 }
 
-func TestGroupWithMembers(t *testing.T) {
-	s := newShell(t)
-	s.do("topic", "create", "t")
-	s.feed(numbers(1, 1), "produce", "t")
+// joined runs a member of g that has printed the first record of t; it ends with the test, or before that by leave.
+func (s *shell) joined(protocol string) (leave func()) {
+	s.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testTime)
-	defer cancel()
-	member := exec.CommandContext(ctx, program, "consume", "t", "--from", "beginning", "-g", "g", "-b", s.bootstrap)
+	member := exec.CommandContext(ctx, program, "consume", "t", "--from", "beginning", "-g", "g", "-b", s.bootstrap,
+		"--group-protocol", protocol)
 	out, err := member.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
 	if err := member.Start(); err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
-	defer func() {
-		_ = member.Process.Kill()
+	leave = sync.OnceFunc(func() {
+		_ = member.Process.Signal(os.Interrupt)
 		_ = member.Wait()
-	}()
+		cancel()
+	})
+	s.Cleanup(leave)
 	if lines := bufio.NewScanner(out); !lines.Scan() {
-		t.Fatal("the member printed nothing")
+		s.Fatal("the member printed nothing")
 	}
-	var views []groupView
-	s.object(&views, "group", "describe", "g")
-	if v := views[0]; v.State != "Stable" || len(v.Members) != 1 || v.Members[0].Client != "moldau" || v.Members[0].Assigned != 1 ||
-		v.Members[0].Host != "127.0.0.1" || len(v.Partitions) != 1 || v.Partitions[0].Client != "moldau" {
-		t.Errorf("%+v", v)
+	return leave
+}
+
+func TestGroupWithMembers(t *testing.T) {
+	for _, protocol := range []string{"classic", "consumer"} {
+		t.Run(protocol, func(t *testing.T) {
+			s := newShell(t)
+			s.do("topic", "create", "t")
+			s.feed(numbers(1, 1), "produce", "t")
+			leave := s.joined(protocol)
+			var rows []groupRow
+			s.object(&rows, "group", "list", "--type", protocol, "--state", "stable")
+			if len(rows) != 1 || rows[0] != (groupRow{"g", "Stable", protocol, "consumer", 1}) {
+				t.Errorf("%+v", rows)
+			}
+			var views []groupView
+			s.object(&views, "group", "describe", "g")
+			v := views[0]
+			if v.State != "Stable" || v.Type != protocol || len(v.Members) != 1 || len(v.Partitions) != 1 ||
+				v.Partitions[0].Client != "moldau" {
+				t.Fatalf("%+v", v)
+			}
+			m := v.Members[0]
+			if m.Client != "moldau" || m.Host != "127.0.0.1" || m.Type != protocol || m.Assigned != 1 ||
+				m.subscribed() != "t" || partsCell(m.Assignment) != "t:0" {
+				t.Errorf("%+v", m)
+			}
+			if protocol == "consumer" && (v.Protocol != "uniform" || v.Epoch == nil || *v.Epoch < 1 || m.Epoch == nil ||
+				*m.Epoch != *v.Epoch || *v.AssignmentEpoch != *v.Epoch || partsCell(m.Target) != "t:0") {
+				t.Errorf("%+v", v)
+			}
+			if out := s.do("group", "describe", "g", "--members", "--verbose"); !strings.Contains(out, "t:0") ||
+				!strings.Contains(out, m.Member) || strings.Contains(out, "COMMITTED") {
+				t.Error(out)
+			}
+			s.fails(1, []string{"group", "delete", "g"}, "NON_EMPTY_GROUP", "1 member holds it", "stop its members")
+			s.fails(1, []string{"group", "reset", "g", "--to", "end", "--execute"}, "is Stable", "1 member holds it",
+				"client moldau, host 127.0.0.1", "stop them first")
+			code, out, errs := s.try("", "group", "delete-offsets", "g", "--topic", "t")
+			if code != 1 || !strings.Contains(out+errs, "GROUP_SUBSCRIBED_TO_TOPIC") {
+				t.Errorf("%d %s %s", code, out, errs)
+			}
+			leave()
+			s.do("group", "reset", "g", "--to", "0", "--execute")
+			s.object(&views, "group", "describe", "g")
+			if v := views[0]; v.State != "Empty" || v.Lag != 1 || len(v.Members) != 0 {
+				t.Errorf("%+v", v)
+			}
+			s.do("group", "delete", "g")
+		})
 	}
-	s.fails(1, []string{"group", "delete", "g"}, "NON_EMPTY_GROUP", "1 member holds it", "stop its members")
-	s.fails(1, []string{"group", "reset", "g", "--to", "end", "--execute"}, "is Stable", "1 member holds it", "client moldau, host 127.0.0.1", "stop them first")
 }
 
 func TestGroupFailures(t *testing.T) {

@@ -112,11 +112,7 @@ func (s *groupStory) run(check func()) {
 	rides, fares := s.name("rides"), s.name("fares")
 	s.topics()
 	s.member("a", "one", "-", rides+","+fares, 33)
-	instance := "desk"
-	if s.protocol == "consumer" {
-		instance = "-"
-	}
-	s.member("b", "two", instance, rides, 30)
+	s.member("b", "two", "desk", rides, 30)
 	check()
 	if s.current() {
 		s.listings()
@@ -143,9 +139,8 @@ func (s *groupStory) run(check func()) {
 	s.box.must(s.t, "@leave", s.name("b"))
 	s.settled(one)
 	s.groups("--describe", "--group", two, "--members", "--verbose") // whose member is static, and may come back
-	if instance != "-" {
-		s.box.must(s.t, "@remove", s.name("b"))
-	}
+	s.groups("--describe", "--group", two, "--state", "--verbose")
+	s.box.must(s.t, "@remove", s.name("b"))
 	s.settled(two)
 	for _, what := range [][]string{nil, {"--offsets", "--verbose"}, {"--members", "--verbose"}, {"--state", "--verbose"}} {
 		s.groups(append([]string{"--describe", "--group", one}, what...)...)
