@@ -75,7 +75,7 @@ func (m *Machine) mayCommit(now time.Time, g *group, r *CommitOffsets) protocol.
 	switch {
 	case code != protocol.None:
 		return code
-	case r.Generation != g.generation:
+	case !g.inGeneration(mem, r.Generation):
 		return protocol.IllegalGeneration
 	case g.state == CompletingRebalance:
 		return protocol.RebalanceInProgress

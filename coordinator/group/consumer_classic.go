@@ -161,23 +161,23 @@ func (d *Member) joined(r *Join, s memberSubscription) *Member {
 }
 
 // downgradeReplaced makes a classic group when a member of the classic protocol takes the place of the last one of the
-// consumer protocol. Nobody need join again if the assignment is that of the group's epoch.
+// consumer protocol. Nobody need join again if the assignment is that of the group's epoch and everybody has it.
 func (m *Machine) downgradeReplaced(t Ticket, b *beat, r *Join, owned []TopicPartitions) bool {
 	g := b.g
 	members := make([]downgraded, 0, len(g.members))
 	for _, mem := range g.inOrder() {
 		if mem != b.old {
-			members = append(members, downgraded{mem.id, mem.alarms.software, mem.desc, g.targets[mem.id]})
+			members = append(members, mem.downgraded())
 		}
 	}
-	members = append(members, downgraded{b.id, r.Software, b.desc, g.targets[b.old.id]})
+	members = append(members, downgraded{id: b.id, software: r.Software, desc: b.desc, assigned: sorted(g.targets[b.old.id])})
 	classic := m.downgrade(b.now, g, members)
 	if classic == nil {
 		return false
 	}
 	// What replaceStatic848 recorded is not needed: of the consumer group nothing is left.
 	m.eff.Records = m.eff.Records[:0]
-	stale := g.epoch > g.targetEpoch || !slices.Equal(b.desc.Topics, b.wasDesc.Topics) || b.wasDesc.pattern() != "" ||
+	stale := g.epoch > g.targetEpoch || !g.settledWithout(b.old) || !slices.Equal(b.desc.Topics, b.wasDesc.Topics) || b.wasDesc.pattern() != "" ||
 		m.metadataHash(m.topics.Now(), g.topicsAfter(nil)) != g.metadataHash
 	m.removeConsumerGroup(g)
 	m.saveDowngraded(b.now, classic, !stale)
@@ -188,6 +188,15 @@ func (m *Machine) downgradeReplaced(t Ticket, b *beat, r *Join, owned []TopicPar
 	}
 	m.answerClassicJoin(t, b.id, classic.generation, &Join{Protocols: []Protocol{{Name: *classic.protocol}}})
 	return true
+}
+
+// settledWithout says that all other members have what they are to have.
+func (g *consumerGroup) settledWithout(mem *consumerMember) bool {
+	n := g.settled
+	if mem.settledAt(g.targetEpoch) {
+		n--
+	}
+	return n == len(g.members)-1
 }
 
 // classicSender checks that the sender of a request is the member of the classic protocol that it says it is.
@@ -251,11 +260,31 @@ func (m *Machine) classicHeartbeat(now time.Time, t Ticket, g *consumerGroup, r 
 	}
 	m.setClassicSession(now, mem.alarms, mem.desc.Classic.session())
 	if mem.cur.Epoch < g.targetEpoch || mem.cur.State == MemberUnrevoked ||
-		mem.cur.State == MemberUnreleased && !g.waitsForOthers(mem) {
+		mem.cur.State == MemberUnreleased && !g.waitsForOthers(mem) || m.onlyClassicCanAssign(now, g) {
 		m.mustJoin(now, mem)
 		code = protocol.RebalanceInProgress
 	}
 	m.reply(t, &HeartbeatResult{Code: code})
+}
+
+// onlyClassicCanAssign says that the target is out of date in a group where nobody speaks the consumer protocol, which the
+// policy may keep from becoming a classic one: nobody but a member that joins again would ever have it computed.
+func (m *Machine) onlyClassicCanAssign(now time.Time, g *consumerGroup) bool {
+	if g.classic < len(g.members) {
+		return false
+	}
+	if g.epoch > g.targetEpoch {
+		return m.mayAssign(&beat{now: now, g: g})
+	}
+	md := m.topics.Now()
+	if g.isChecked(md) {
+		return false
+	}
+	if m.metadataHash(md, g.topicsAfter(nil)) != g.metadataHash {
+		return true
+	}
+	g.checked = metadataCheck{done: true, version: md.Version(), epoch: g.epoch}
+	return false
 }
 
 // waitsForOthers says that somebody has a partition that the member is to have.

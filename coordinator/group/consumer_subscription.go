@@ -48,6 +48,9 @@ func (m *Machine) updateSubscription(b *beat) *refusal {
 			Stored: true,
 		})
 	}
+	if !bump && m.upgrading != nil && m.isUnassigned(b.g) {
+		bump, w = true, b.why(CauseProtocol, " brings the consumer protocol to a group that was about to rebalance")
+	}
 	m.updateEpoch(b, bump, w)
 	return nil
 }

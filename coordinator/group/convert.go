@@ -81,17 +81,16 @@ func (m *Machine) upgradedMembers(g *group) (members []upgraded, fault string) {
 		}
 		members = append(members, u)
 	}
-	// While a classic group waits for its leader the assignments of before may be forgotten. Members that rebalance step by
-	// step go on with what they have, and say so in their subscriptions: nobody else may get it before they are asked.
+	// While a classic group rebalances the assignments of before may be forgotten, or less than what members still have.
+	// Those that rebalance step by step go on with it, and say so in their subscriptions: nobody else may get it before they
+	// have been asked.
 	if g.state != Stable {
 		taken := map[ownedPartition]bool{}
 		for i := range members {
 			members[i].has = without(members[i].has, taken)
 		}
 		for i := range members {
-			if len(members[i].has) == 0 {
-				members[i].has = without(members[i].owned, taken)
-			}
+			members[i].has = withoutEpochs(merge(withEpoch(members[i].has, 0), withEpoch(without(members[i].owned, taken), 0)))
 		}
 	}
 	for i := range members {
@@ -194,6 +193,21 @@ func (m *Machine) recordUpgraded(g *group, members []upgraded) {
 	}
 }
 
+// isUnassigned says that the group that is being upgraded was about to rebalance, or should have been: some partition is
+// nobody's. A member that joins makes its epoch rise in any case, but not one that takes the place of a static one.
+func (m *Machine) isUnassigned(g *consumerGroup) bool {
+	if m.upgrading.state != Stable {
+		return true
+	}
+	partitions := 0
+	md := m.topics.Now()
+	for name := range g.topics {
+		t, _ := md.Topic(name)
+		partitions += t.Partitions
+	}
+	return len(g.owners) < partitions
+}
+
 // finishUpgrade answers what members of the classic group wait for, once nothing can refuse the upgrade but the log: they
 // join again, and find a consumer group.
 func (m *Machine) finishUpgrade() {
@@ -229,7 +243,7 @@ func (m *Machine) mayDowngrade(g *consumerGroup, leaving []*consumerMember) bool
 }
 
 // downgradeWithout makes a classic group of the consumer group if that is what is left when these leave. The members that
-// stay are asked to join again.
+// stay are asked to join again; until then they are assigned what they have.
 func (m *Machine) downgradeWithout(now time.Time, g *consumerGroup, leaving []*consumerMember, w why) bool {
 	if !m.mayDowngrade(g, leaving) {
 		return false
@@ -237,7 +251,7 @@ func (m *Machine) downgradeWithout(now time.Time, g *consumerGroup, leaving []*c
 	stay := slices.DeleteFunc(g.inOrder(), func(mem *consumerMember) bool { return slices.Contains(leaving, mem) })
 	members := make([]downgraded, len(stay))
 	for i, mem := range stay {
-		members[i] = downgraded{id: mem.id, desc: mem.desc, software: mem.alarms.software, target: g.targets[mem.id]}
+		members[i] = mem.downgraded()
 	}
 	classic := m.downgrade(now, g, members)
 	if classic == nil {
@@ -252,12 +266,20 @@ func (m *Machine) downgradeWithout(now time.Time, g *consumerGroup, leaving []*c
 // downgraded is a member on its way into a classic group.
 type downgraded struct {
 	id, software string
+	epoch        int32
 	desc         *Member
-	target       []TopicPartitions
+	assigned     []TopicPartitions
 }
 
-// downgrade is the classic group of these members, with the group's epoch for its generation, and what they were to have
-// for their assignments. It is nil if they share no strategy, or their subscriptions cannot be read: a log that something
+// downgraded is the member with all that it has not given back. One that has reached the target has just that.
+func (mem *consumerMember) downgraded() downgraded {
+	return downgraded{
+		id: mem.id, software: mem.alarms.software, epoch: mem.cur.Epoch, desc: mem.desc,
+		assigned: merge(mem.cur.Assigned, mem.cur.Revoking),
+	}
+}
+
+// downgrade is the classic group of these members, with the group's epoch for its generation. It is nil if they share no strategy, or their subscriptions cannot be read: a log that something
 // else wrote may hold that.
 func (m *Machine) downgrade(now time.Time, g *consumerGroup, members []downgraded) *group {
 	c := newGroup(g.id)
@@ -265,8 +287,8 @@ func (m *Machine) downgrade(now time.Time, g *consumerGroup, members []downgrade
 	for _, d := range members {
 		mem := &member{
 			id: d.id, instance: d.desc.Instance, clientID: d.desc.ClientID, clientHost: d.desc.ClientHost, software: d.software,
-			session:   time.Duration(d.desc.Classic.SessionMillis) * time.Millisecond,
-			rebalance: time.Duration(d.desc.RebalanceMillis) * time.Millisecond, protocols: d.desc.Classic.Protocols,
+			session:   d.desc.Classic.session(),
+			rebalance: d.desc.rebalance(), protocols: d.desc.Classic.Protocols, epoch: d.epoch,
 		}
 		c.add(mem)
 	}
@@ -281,7 +303,7 @@ func (m *Machine) downgrade(now time.Time, g *consumerGroup, members []downgrade
 		if !ok {
 			return nil
 		}
-		mem.assignment = appendAssignment(nil, s.version, named(md, members[i].target))
+		mem.assignment = appendAssignment(nil, s.version, named(md, members[i].assigned))
 	}
 	c.topics = c.subscribed()
 	return c

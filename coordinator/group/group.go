@@ -63,6 +63,7 @@ type member struct {
 	assignment               []byte
 	joinTicket, syncTicket   Ticket // parked requests
 	isNew                    bool   // has not completed a rebalance
+	epoch                    int32  // that it had when the group was a consumer group, until the next generation; 0 none
 	alarm                    alarm
 }
 
@@ -133,6 +134,13 @@ func (g *group) rebalanceTimeout() time.Duration {
 		d = max(d, mem.rebalance)
 	}
 	return d
+}
+
+// inGeneration says that the member stands where the request says. One that was behind its consumer group when that became a
+// classic one keeps what it has until it has joined: it need not lose it for being told of a generation it never heard of.
+func (g *group) inGeneration(mem *member, generation int32) bool {
+	return generation == g.generation ||
+		mem.epoch > 0 && generation == mem.epoch && g.state == PreparingRebalance
 }
 
 func (g *group) allJoined() bool { return g.awaiting == len(g.members) && len(g.pending) == 0 }

@@ -24,7 +24,7 @@ func (m *Machine) heartbeat(now time.Time, t Ticket, r *Heartbeat) {
 	mem, code := m.find(g, r.Member, r.Instance)
 	switch {
 	case code != protocol.None:
-	case r.Generation != g.generation:
+	case !g.inGeneration(mem, r.Generation):
 		code = protocol.IllegalGeneration
 	case g.state == Empty:
 		code = protocol.UnknownMemberID

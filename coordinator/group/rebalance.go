@@ -113,7 +113,7 @@ func (m *Machine) completeJoin(now time.Time, g *group) {
 			g.awaiting--
 		}
 		m.setSession(now, g, mem, mem.session)
-		mem.isNew = false
+		mem.isNew, mem.epoch = false, 0
 		g.unsynced[mem.id] = mem
 	}
 	m.alarms.set(&g.syncAlarm, now.Add(g.rebalanceTimeout()))
