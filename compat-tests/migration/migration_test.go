@@ -263,13 +263,18 @@ func roundTrip(t *testing.T, orderly bool) {
 		}
 	}
 	settings := map[string]string{"offsets.topic.num.partitions": "5", "transaction.state.log.num.partitions": "3",
-		"group.initial.rebalance.delay.ms": "0", "log.cleaner.backoff.ms": "500"}
+		"group.initial.rebalance.delay.ms": "0", "log.cleaner.backoff.ms": "500", "group.consumer.assignment.interval.ms": "0",
+		"group.consumer.min.assignment.interval.ms": "0"}
 	kafka := harness.Start(t, harness.Config{Kind: harness.Kafka, JavaHeap: "512M", Properties: settings})
 	fill(t, kafka.Addr)
 	records, newest, place, known := all(t, kafka.Addr), latest(t, kafka.Addr), committed(t, kafka.Addr), topics(t, kafka.Addr)
 	if len(records[rides]) != 4500 || len(records[paid]) != 4 {
 		t.Fatalf("Kafka serves %d and %d records", len(records[rides]), len(records[paid]))
 	}
+	kiosk := "kiosk"
+	one, two, three := &rider{id: "one"}, &rider{id: "two", fixed: &kiosk}, &rider{id: "three"}
+	join(t, kafka.Addr, one)
+	join(t, kafka.Addr, one, two)
 	stop(kafka)
 
 	moldau := harness.Start(t, harness.Config{Kind: harness.Moldau, Properties: settings, DataDir: kafka.DataDir})
@@ -286,6 +291,8 @@ func roundTrip(t *testing.T, orderly bool) {
 		}
 	}
 	compare("moldau after Kafka", moldau.Addr)
+	goOn(t, "moldau after Kafka", moldau.Addr, one, two)
+	join(t, moldau.Addr, one, two, three)
 	append5(t, moldau.Addr, "by moldau", kgo.ProducerBatchCompression(kgo.Lz4Compression()))
 	readOn(t, moldau.Addr, 500)
 	_, err := kadm.NewClient(client(t, moldau.Addr)).CreateTopic(within(t), 1, 1, nil, "ours")
@@ -294,8 +301,10 @@ func roundTrip(t *testing.T, orderly bool) {
 	records, newest, place = all(t, moldau.Addr), latest(t, moldau.Addr), committed(t, moldau.Addr)
 	stop(moldau)
 	dumpOf(t, moldau)
+	decoded(t, moldau, one, two, three)
 	kafka.Run(t)
 	compare("Kafka after moldau", kafka.Addr)
+	goOn(t, "Kafka after moldau", kafka.Addr, one, two, three)
 	append5(t, kafka.Addr, "by Kafka again")
 	readOn(t, kafka.Addr, 300)
 	records, newest, place = all(t, kafka.Addr), latest(t, kafka.Addr), committed(t, kafka.Addr)
@@ -303,6 +312,7 @@ func roundTrip(t *testing.T, orderly bool) {
 
 	moldau.Run(t)
 	compare("moldau again", moldau.Addr)
+	goOn(t, "moldau again", moldau.Addr, one, two, three)
 	if ours := served(t, moldau.Addr, "ours"); len(ours) != 1 {
 		t.Errorf("of our own topic %d records are left", len(ours))
 	}
