@@ -127,6 +127,8 @@ func TestRule096_097_098_AdminOfBothTypesOfGroups(t *testing.T) {
 		{"Classic", "", listedOld},
 		{"classic,consumer", "EMPTY", listedOld},
 		{"consumer", "Empty", ""},
+		{" consumer ", "", ""},
+		{"consumer", " Stable ", listedNew},
 		{"share", "", ""},
 		{"nonsense", "", ""},
 		{"", "PreparingRebalance", ""},

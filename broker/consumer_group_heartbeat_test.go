@@ -41,6 +41,7 @@ func TestRule100_FirstHeartbeatsThatAreRefused(t *testing.T) {
 		{"empty rack", 1, func(r req) { r.RackID, r.RebalanceTimeoutMillis = ptr(" "), -1 }, "RackId can't be empty."},
 		{"no rebalance timeout", 1, func(r req) { r.RebalanceTimeoutMillis, r.Topics = -1, nil },
 			"RebalanceTimeoutMs must be provided in first request."},
+		{"a rebalance timeout below -1", 1, func(r req) { r.RebalanceTimeoutMillis = -2 }, ""},
 		{"null partitions", 1, func(r req) { r.Topics, r.SubscribedTopicNames = nil, nil },
 			"TopicPartitions must be empty when (re-)joining."},
 		{"partitions", 1, func(r req) { r.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{{}} },

@@ -49,7 +49,7 @@ type rider struct {
 func (r *rider) beat() {
 	r.t.Helper()
 	req := &group.ConsumerHeartbeat{
-		Group: "g", Member: r.id, Epoch: r.epoch, Instance: r.fixed, Owned: r.owned, Rebalance: -1, MemberIDRequired: true,
+		Group: "g", Member: r.id, Epoch: r.epoch, Instance: r.fixed, Owned: r.owned, Rebalance: -time.Millisecond, MemberIDRequired: true,
 	}
 	if r.epoch == 0 {
 		req.Rebalance, req.Topics, req.Owned = time.Minute, []string{"rides"}, []group.TopicPartitions{}
@@ -66,7 +66,7 @@ func (r *rider) beat() {
 
 func (r *rider) leave(epoch int32) protocol.Code {
 	r.t.Helper()
-	req := &group.ConsumerHeartbeat{Group: "g", Member: r.id, Epoch: epoch, Instance: r.fixed, Rebalance: -1, MemberIDRequired: true}
+	req := &group.ConsumerHeartbeat{Group: "g", Member: r.id, Epoch: epoch, Instance: r.fixed, Rebalance: -time.Millisecond, MemberIDRequired: true}
 	res := ask[*group.ConsumerHeartbeatResult](r.t, r.g, req)
 	r.epoch, r.owned = 0, nil
 	return res.Code
