@@ -24,6 +24,7 @@ const (
 type change struct {
 	join bool
 	m    member
+	kind string // what the group is then, consumer or classic; "": no matter
 }
 
 // step is what came of a change.
@@ -67,6 +68,9 @@ func walk(s *story, start []member, changes []change) []step {
 		}
 		size := len(members) - 1
 		s.awaitSpread(name, size, smoothPartitions, smoothPartitions/size, (smoothPartitions+size-1)/size)
+		if kind := s.kind(name); c.kind != "" && kind != c.kind {
+			s.t.Errorf("after %s %s the group is of type %q, want %q", c.m.name, what, kind, c.kind)
+		}
 		s.awaitMore(name, 10)
 		to := now()
 		h := s.history(name)
@@ -98,7 +102,7 @@ func comeAndGo(s *story, story, program, protocol string) []step {
 			options: "session=20000 heartbeat=500"}
 	}
 	return walk(s, []member{m(1), m(2), m(3)},
-		[]change{{true, m(4)}, {true, m(5)}, {false, m(1)}, {false, m(5)}, {true, m(6)}})
+		[]change{{true, m(4), ""}, {true, m(5), ""}, {false, m(1), ""}, {false, m(5), ""}, {true, m(6), ""}})
 }
 
 // worst is the longest pause of the partitions, nil: all of the topic.

@@ -367,6 +367,21 @@ func (s *story) describe(group string) (state string, members int) {
 	return resp.Groups[0].State, len(resp.Groups[0].Members)
 }
 
+// kind is the type of a group as the broker lists it, in lower case.
+func (s *story) kind(group string) string {
+	s.t.Helper()
+	resp, err := kmsg.NewPtrListGroupsRequest().RequestWith(s.t.Context(), s.client)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, g := range resp.Groups {
+		if g.Group == group {
+			return strings.ToLower(g.GroupType)
+		}
+	}
+	return ""
+}
+
 // awaitRead waits until a group has read what is written.
 func (s *story) awaitRead(group string, w *writer) {
 	s.t.Helper()
@@ -409,7 +424,8 @@ func (s *story) topic(name string, partitions int) *writer {
 		s.t.Fatal(err)
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.broker.Addr), kgo.DefaultProduceTopic(name),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+		kgo.UnknownTopicRetries(-1)) // Kafka may take a while to tell of a topic that it has made
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ package groups
 type Story struct {
 	Name     string // see ../scenarios.md
 	Client   string // java, confluent-kafka, franz-go
-	Protocol string // range and cooperative are the classic protocol with that assignor
+	Protocol string // range and cooperative are the classic protocol with that assignor; convert begins with it
 	Alone    bool   // it measures pauses, so that nothing else may run
 }
 
@@ -16,6 +16,7 @@ var Stories = []Story{
 	{"smooth", "java", "cooperative", true},
 	{"smooth", "java", "consumer", true},
 	{"stops", "java", "range", true},
+	{"convert", "java", "cooperative", true},
 
 	{"smooth", "confluent-kafka", "cooperative", false},
 	{"smooth", "confluent-kafka", "consumer", false},
@@ -38,6 +39,7 @@ var Stories = []Story{
 	{"zombie", "confluent-kafka", "consumer", false},
 	{"fenced", "java", "range", false},
 	{"fenced", "java", "consumer", false},
+	{"convert", "confluent-kafka", "range", false},
 	{"pattern", "java", "consumer", false},
 	{"pattern", "confluent-kafka", "consumer", false},
 	{"pattern", "franz-go", "consumer", false},
