@@ -50,9 +50,13 @@ public class Assignments {
     static final StringBuilder out = new StringBuilder();
 
     final Random random;
-    final boolean mixed;
+    boolean mixed;
     final boolean longIds;
+    final boolean strangeIds;
+    final boolean collide; // ids of members and topics have one hash each
     final int partitionsMax;
+    final boolean even; // topics have one of two sizes
+    final int rate; // one of so many topics is subscribed to, in mixed groups
     final Image image = new Image();
     final ConsumerGroup group = new ConsumerGroup(new LogContext(), new SnapshotRegistry(new LogContext()), "g");
     final List<String> joined = new ArrayList<>();
@@ -66,13 +70,21 @@ public class Assignments {
         this.random = random;
         mixed = random.nextBoolean();
         longIds = random.nextInt(8) == 0;
+        strangeIds = random.nextInt(10) == 0;
+        collide = random.nextInt(20) == 0;
         byRegex = random.nextInt(5) == 0;
         partitionsMax = random.nextInt(12) == 0 ? 300 : 50;
+        even = random.nextInt(4) == 0;
+        rate = 2 + random.nextInt(3);
         assignor = random.nextInt(4) == 0 ? new RangeAssignor() : new UniformAssignor();
     }
 
     void run() {
         out.append("=\n");
+        if (random.nextInt(100) == 0) {
+            deal();
+            return;
+        }
         int topics = 1 + random.nextInt(random.nextInt(3) == 0 ? 20 : 6);
         for (int i = 0; i < topics; i++) {
             addTopic();
@@ -92,6 +104,43 @@ public class Assignments {
         int steps = random.nextInt(20);
         for (int i = 0; i < steps; i++) {
             step();
+        }
+    }
+
+    // Many partitions of one topic are dealt to a power of two of members, so that a member's collide in its set. Then all
+    // subscribe to the same, and more come, so that it must choose what it gives back.
+    void deal() {
+        mixed = true;
+        byRegex = false;
+        assignor = new UniformAssignor();
+        image.put("t0", uuid(), 400 + random.nextInt(900));
+        image.put("t1", uuid(), 0);
+        made = 2;
+        int members = 16 << random.nextInt(3);
+        for (int i = 0; i < members; i++) {
+            ConsumerGroupMember m = new ConsumerGroupMember.Builder("c" + made++)
+                .setSubscribedTopicNames(i == 0 ? List.of("t0", "t1") : List.of("t0")).build();
+            if (i < members - 1) {
+                store(m);
+            } else {
+                assign(m, null);
+            }
+        }
+        for (int round = 0; round < 3; round++) {
+            mixed = round == 1;
+            names = mixed ? names : new TreeSet<>(List.of("t0"));
+            for (String id : List.copyOf(joined)) {
+                store(new ConsumerGroupMember.Builder(group.getOrMaybeCreateMember(id, false)).setSubscribedTopicNames(
+                    mixed && joined.indexOf(id) == 1 ? List.of("t0", "t1") : List.of("t0")).build());
+            }
+            for (int n = random.nextInt(2 + members / 2); n > 0; n--) {
+                store(new ConsumerGroupMember.Builder("c" + made++).setSubscribedTopicNames(List.of("t0")).build());
+            }
+            refresh();
+            for (int n = random.nextInt(2 + members / 2); n > 0 && joined.size() > 2; n--) {
+                leave(joined.get(random.nextInt(joined.size())));
+            }
+            refresh();
         }
     }
 
@@ -140,6 +189,9 @@ public class Assignments {
                 if (random.nextInt(3) == 0) {
                     assignor = assignor instanceof RangeAssignor ? new UniformAssignor() : new RangeAssignor();
                 }
+                if (random.nextInt(6) == 0) {
+                    mixed = !mixed;
+                }
                 if (random.nextInt(4) == 0) {
                     names = someTopics();
                     for (String id : joined) {
@@ -152,12 +204,16 @@ public class Assignments {
     }
 
     Uuid uuid() {
+        if (collide) {
+            long half = random.nextLong();
+            return new Uuid(half, half);
+        }
         return random.nextInt(3) == 0 ? new Uuid(random.nextLong(), random.nextLong())
-            : new Uuid((long) random.nextInt(256) << 56, random.nextInt(1 << 16));
+            : new Uuid((long) random.nextInt(256) << 56, (long) random.nextInt(1 << 16) << random.nextInt(2) * 48);
     }
 
     void addTopic() {
-        image.put("t" + made++, uuid(), random.nextInt(partitionsMax + 1));
+        image.put("t" + made++, uuid(), even ? 6 * (1 + random.nextInt(2)) : random.nextInt(partitionsMax + 1));
     }
 
     String someTopic() {
@@ -169,7 +225,7 @@ public class Assignments {
         Set<String> some = new TreeSet<>();
         boolean all = random.nextInt(3) > 0 && !mixed;
         for (String name : image.ids.keySet()) {
-            if (all || random.nextBoolean()) {
+            if (all || random.nextInt(rate) == 0) {
                 some.add(name);
             }
         }
@@ -190,8 +246,15 @@ public class Assignments {
 
     ConsumerGroupMember newMember() {
         String id = longIds ? new Uuid(random.nextLong(), random.nextLong()).toString() : "c" + made++;
-        if (random.nextInt(30) == 0) {
-            id += random.nextBoolean() ? "\u00e9\uff5e" : "\ud83d\ude80";
+        if (collide) {
+            // "Aa" and "BB" have the same hash.
+            id = "";
+            for (int n = made; id.length() < 20; n /= 2) {
+                id += n % 2 == 0 ? "Aa" : "BB";
+            }
+        } else if (random.nextInt(strangeIds ? 2 : 30) == 0) {
+            id = (strangeIds ? "c" : id) + made++;
+            id = (random.nextBoolean() ? "\uff5e" : "\ud83d\ude80") + id;
         }
         String instance = random.nextInt(5) == 0 ? "i" + random.nextInt(1000) + (random.nextInt(9) == 0 ? "\uff5e" : "") : null;
         if (instance != null && group.hasStaticMember(instance)) {

@@ -18,7 +18,7 @@ import (
 // TestFreshAssignments has Kafka make assignments for groups that no test has seen yet. MOLDAU_SEED makes the same again,
 // and MOLDAU_GOLDEN_OUT=coordinator/group/assignor/testdata/kafka-4.4.0.gz keeps them for those who have no Kafka.
 func TestFreshAssignments(t *testing.T) {
-	text := run(t, "Assignments", seed(t), 600)
+	text := run(t, "Assignments", seed(t), 700)
 	compare(t, text, "MOLDAU_ASSIGNMENTS", "./coordinator/group/assignor", "TestKafkaAssignments")
 }
 

@@ -1,6 +1,10 @@
 package assignor
 
-import "moldau.io/moldau/protocol"
+import (
+	"slices"
+
+	"moldau.io/moldau/protocol"
+)
 
 // homogeneous assigns when all members have the same subscription. Each member has a quota; first those that have more
 // give partitions back, and then those that have less get the ones that nobody has.
@@ -41,6 +45,7 @@ func (h *homogeneous) assign() (Assignment, error) {
 		return Assignment{}, nil
 	}
 	order := newTable[int32](capacityFor(sub.names))
+	order.compare = func(a, b int32) int { return compareIDs(sub.infos[a].ID, sub.infos[b].ID) }
 	for i, info := range sub.infos {
 		order.put(int32(i), hashID(info.ID))
 	}
@@ -155,6 +160,7 @@ func (h *homogeneous) take(s *share, quota int) {
 // give fills the members up. It says whether nothing is left.
 func (h *homogeneous) give() bool {
 	free := h.free
+	h.moves = slices.Grow(h.moves, len(free))
 	for _, n := range h.needy {
 		from := len(h.moves)
 		count := min(n.lacks, len(free))

@@ -8,7 +8,10 @@ import (
 // memberOrder is the order, as indexes, in which Kafka's uniform assignor takes the members: that of a map that was filled
 // from the group's table of members.
 func (g *Group) memberOrder() []int32 {
-	t := newTable[int32](bucketsDefault)
+	var t table[int32]
+	t.expect(len(g.Members))
+	t.compare = func(a, b int32) int { return compareStrings(g.Members[a].ID, g.Members[b].ID) }
+	t.reset(bucketsDefault)
 	hashes := make([]uint32, len(g.Members))
 	for i := range g.Members {
 		hashes[i] = hashString(g.Members[i].ID)
@@ -103,6 +106,7 @@ func union(names, matched []string) []string {
 // setOrder is the order of a set of names that was made from a list.
 func setOrder(names []string) []string {
 	t := newTable[string](capacityFor(len(names)))
+	t.compare = compareStrings
 	for _, name := range names {
 		t.put(name, hashString(name))
 	}

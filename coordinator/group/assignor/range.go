@@ -77,7 +77,9 @@ type walk struct {
 }
 
 func newRanges(g *Group) *ranges {
-	return &ranges{group: g, subs: subscriptions{group: g}, topics: make(map[protocol.TopicID]*dealt, len(g.Topics))}
+	r := &ranges{group: g, subs: subscriptions{group: g}, topics: make(map[protocol.TopicID]*dealt, len(g.Topics))}
+	r.order.compare = func(a, b *dealt) int { return compareIDs(a.id, b.id) }
+	return r
 }
 
 // of is the walk of a member. When all members have the same subscription it is that of the first.
@@ -120,7 +122,7 @@ func (r *ranges) next(w *walk) []Topic {
 		return r.nextCrowded(w)
 	}
 	if cap(r.list)-len(r.list) < len(w.left) {
-		r.list = make([]Topic, 0, max(chunk, len(w.left)))
+		r.list = make([]Topic, 0, max(min(chunkMax, 2*len(r.group.Members)), len(w.left)))
 	}
 	from, left := len(r.list), 0
 	for _, t := range w.left {

@@ -77,6 +77,7 @@ type shares struct {
 	order table[int32]
 	list  []Topic // what is left of a larger list
 	parts []int32
+	chunk int
 }
 
 // set is the partitions of a topic. One that was given a run of partitions at once and nothing else has no table: the
@@ -91,6 +92,8 @@ type set struct {
 // all is the assignment that shares make up.
 func (s *shares) all(g *Group, shares []share) Assignment {
 	a := make(Assignment, len(shares))
+	s.chunk = min(chunkMax, 2*len(shares))
+	s.map_.compare = compareIDs
 	for i := range shares {
 		a[g.Members[i].ID] = s.of(i, &shares[i])
 	}
@@ -130,6 +133,14 @@ func (s *shares) copyTarget(target []Topic) {
 		set := s.set(s.map_.put(t.ID, hashID(t.ID)), capacityFor(len(t.Partitions)))
 		for _, p := range t.Partitions {
 			set.put(p, uint32(p))
+		}
+		if set.wasCrowded {
+			// The set is a copy of the target's set, which has what is in the list. Else both have one order.
+			list := set.keys(nil)
+			set.reset(set.capacity)
+			for _, p := range list {
+				set.put(p, uint32(p))
+			}
 		}
 	}
 }
@@ -223,21 +234,21 @@ func (s *set) appendTo(list []int32) []int32 {
 	return list
 }
 
-// chunk is how many elements of results are allocated at once.
-const chunk = 1 << 12
+// chunkMax is how many elements of results are allocated at once.
+const chunkMax = 1 << 12
 
 func (s *shares) result() []Topic {
 	if s.map_.size == 0 {
 		return nil
 	}
 	if cap(s.list)-len(s.list) < s.map_.size {
-		s.list = make([]Topic, 0, max(chunk, s.map_.size))
+		s.list = make([]Topic, 0, max(s.chunk, s.map_.size))
 	}
 	from := len(s.list)
 	for at := range s.map_.walk {
 		set := &s.sets[at]
 		if n := set.count(); cap(s.parts)-len(s.parts) < n {
-			s.parts = make([]int32, 0, max(chunk, n))
+			s.parts = make([]int32, 0, max(s.chunk, n))
 		}
 		begin := len(s.parts)
 		s.parts = set.appendTo(s.parts)
@@ -254,6 +265,7 @@ func targetOrder(t *table[int32], target []Topic) []int32 {
 	case 1:
 		return []int32{0}
 	}
+	t.compare = func(a, b int32) int { return compareIDs(target[a].ID, target[b].ID) }
 	t.reset(bucketsDefault)
 	for i := range target {
 		t.put(int32(i), hashID(target[i].ID))

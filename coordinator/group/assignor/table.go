@@ -20,6 +20,9 @@ type table[K comparable] struct {
 	size    int
 	// wasCrowded says that a bucket had more than crowd keys.
 	wasCrowded bool
+
+	branches []branch         // by node, for the buckets that are trees
+	compare  func(a, b K) int // orders keys with the same hash; nil when there are none such
 }
 
 type node[K comparable] struct {
@@ -44,9 +47,16 @@ func newTable[K comparable](capacity int) *table[K] {
 	return t
 }
 
+// expect makes room for keys, so that the table needs no memory while it grows.
+func (t *table[K]) expect(keys int) {
+	buckets := powerOfTwo(capacityFor(keys))
+	t.nodes = slices.Grow(t.nodes, keys)
+	t.buckets, t.last = slices.Grow(t.buckets[:0], buckets), slices.Grow(t.last[:0], buckets)
+}
+
 // reset empties the table and makes it one that was made with a capacity.
 func (t *table[K]) reset(capacity int) {
-	t.nodes, t.size, t.wasCrowded = t.nodes[:0], 0, false
+	t.nodes, t.branches, t.size, t.wasCrowded = t.nodes[:0], t.branches[:0], 0, false
 	t.resize(powerOfTwo(capacity))
 }
 
@@ -82,16 +92,33 @@ func (t *table[K]) rehash() {
 	for b, first := range old {
 		// The keys of a bucket go to the one of the same number and to the one that is len(old) behind it.
 		low, high := &t.buckets[b], &t.buckets[b+len(old)]
+		lows, highs := 0, 0
 		for at := first; at != none; {
 			n := &t.nodes[at]
 			if int(n.hash)&len(old) == 0 {
 				*low, low = at, &n.next
+				lows++
 			} else {
 				*high, high = at, &n.next
+				highs++
 			}
 			at = n.next
 		}
 		*low, *high = none, none
+		if t.isTree(first) {
+			t.divided(b, lows, highs)
+			t.divided(b+len(old), highs, lows)
+		}
+	}
+}
+
+// divided looks after a part of a tree, of which other keys went to another bucket.
+func (t *table[K]) divided(bucket, keys, others int) {
+	switch {
+	case keys <= lonely:
+		t.fell(t.buckets[bucket])
+	case others > 0:
+		t.plant(bucket)
 	}
 }
 
@@ -100,21 +127,27 @@ func (t *table[K]) bucket(hash uint32) int { return int(hash) & (len(t.buckets) 
 // put adds a key behind the others of its bucket unless it is there. It returns the place of its node.
 func (t *table[K]) put(key K, hash uint32) int32 {
 	hash ^= hash >> 16
-	link := &t.buckets[t.bucket(hash)]
-	before := 0
-	for *link != none {
-		n := &t.nodes[*link]
-		if n.hash == hash && n.key == key {
-			return *link
+	last, before := int32(none), 0
+	for at := t.buckets[t.bucket(hash)]; at != none; at = t.nodes[at].next {
+		if n := &t.nodes[at]; n.hash == hash && n.key == key {
+			return at
 		}
-		link = &n.next
+		last = at
 		before++
 	}
 	at := int32(len(t.nodes))
-	*link = at
 	t.nodes = append(t.nodes, node[K]{key, hash, none})
-	if before >= crowd {
-		t.crowded()
+	b := t.bucket(hash)
+	switch first := t.buckets[b]; {
+	case first == none:
+		t.buckets[b] = at
+	case t.isTree(first):
+		t.insert(b, at)
+	default:
+		t.nodes[last].next = at
+	}
+	if before >= crowd && !t.isTree(t.buckets[b]) {
+		t.crowded(b)
 	}
 	if t.size++; t.size > t.grow {
 		t.rehash()
@@ -143,38 +176,55 @@ func (t *table[K]) touch() {
 // putFirst adds a key that is not there before the others of its bucket, as Java's computeIfAbsent does after touch.
 func (t *table[K]) putFirst(key K, hash uint32) int32 {
 	hash ^= hash >> 16
-	first := t.buckets[t.bucket(hash)]
-	before := 0
+	b := t.bucket(hash)
+	first, before := t.buckets[b], 0
 	for at := first; at != none; at = t.nodes[at].next {
 		before++
 	}
 	added := int32(len(t.nodes))
 	t.nodes = append(t.nodes, node[K]{key, hash, first})
-	t.buckets[t.bucket(hash)] = added
-	if before >= crowd-1 {
-		t.crowded()
-	}
 	t.size++
+	if t.isTree(first) {
+		t.insert(b, added)
+		return added
+	}
+	t.buckets[b] = added
+	if before >= crowd-1 {
+		t.crowded(b)
+	}
 	return added
 }
 
-func (t *table[K]) crowded() {
+// crowded makes room when a bucket has many keys: more buckets, or if there are some already, a tree.
+func (t *table[K]) crowded(bucket int) {
 	t.wasCrowded = true
 	if len(t.buckets) < bucketsTree {
 		t.rehash()
+	} else {
+		t.plant(bucket)
 	}
 }
 
 func (t *table[K]) remove(key K, hash uint32) {
 	hash ^= hash >> 16
-	for link := &t.buckets[t.bucket(hash)]; *link != none; {
-		n := &t.nodes[*link]
-		if n.hash == hash && n.key == key {
-			*link = n.next
-			t.size--
-			return
+	b := t.bucket(hash)
+	prev := int32(none)
+	for at := t.buckets[b]; at != none; at = t.nodes[at].next {
+		n := &t.nodes[at]
+		if n.hash != hash || n.key != key {
+			prev = at
+			continue
 		}
-		link = &n.next
+		t.size--
+		switch {
+		case t.isTree(at):
+			t.uproot(b, at)
+		case prev == none:
+			t.buckets[b] = n.next
+		default:
+			t.nodes[prev].next = n.next
+		}
+		return
 	}
 }
 
