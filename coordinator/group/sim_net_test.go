@@ -26,6 +26,7 @@ type simPeer struct {
 type simConn struct {
 	peer    *simPeer
 	broker  *simBroker
+	life    int // of the process that opened it
 	open    bool
 	arrives int64     // when the last answer does
 	asks    []*simAsk // that the broker owes an answer
@@ -106,7 +107,7 @@ func (p *simPeer) connect() {
 	if p.w.storm && p.w.chance(10) {
 		b = p.w.brokers[p.w.rng.IntN(len(p.w.brokers))]
 	}
-	p.conn = &simConn{peer: p, broker: b, open: true}
+	p.conn = &simConn{peer: p, broker: b, life: p.life, open: true}
 }
 
 // disconnect lets the next request go to whoever is the coordinator then.
@@ -149,7 +150,7 @@ func (c *simConn) answered(a *simAsk, r Response) {
 		}
 		c.arrives = max(c.arrives, w.now+int64(w.delay()))
 		c.peer.at(time.Duration(c.arrives-w.now), func() {
-			if c.open && !first.done {
+			if c.open && c.life == c.peer.life && !first.done {
 				first.done = true
 				first.f(first.answer)
 			}
@@ -187,7 +188,7 @@ func (c *simConn) cut() {
 
 func (c *simConn) fail(a *simAsk) {
 	c.peer.at(c.peer.w.some(time.Millisecond), func() {
-		if !a.done {
+		if !a.done && c.life == c.peer.life {
 			a.done = true
 			a.f(nil)
 		}
