@@ -58,10 +58,15 @@ func newSimClassic(g *simGroup, p simPeer, instance string) *simClassic {
 	}
 }
 
-func (c *simClassic) peer() *simPeer       { return &c.simPeer }
-func (c *simClassic) memberID() string     { return c.member }
-func (c *simClassic) instanceID() string   { return c.instance }
-func (c *simClassic) become(o simMember)   { c.instance, c.topics = o.instanceID(), o.wants() }
+func (c *simClassic) peer() *simPeer     { return &c.simPeer }
+func (c *simClassic) memberID() string   { return c.member }
+func (c *simClassic) instanceID() string { return c.instance }
+func (c *simClassic) become(o simMember) {
+	c.instance = o.instanceID()
+	if twin, ok := o.(*simClassic); ok {
+		c.topics = twin.topics
+	}
+}
 func (c *simClassic) generationNow() int32 { return c.ownedIn }
 func (c *simClassic) wants() []string      { return c.topics }
 
@@ -179,7 +184,9 @@ func (c *simClassic) shape(m simMetadata) string {
 	return s
 }
 
-func (c *simClassic) cooperative() bool { return c.g.kind == simCooperative }
+func (c *simClassic) cooperative() bool {
+	return c.g.kind == simCooperative || c.g.kind == simMixed && !c.g.eager
+}
 
 // join is onJoinPrepare and JoinGroup.
 func (c *simClassic) join() {

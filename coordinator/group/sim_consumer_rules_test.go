@@ -3,16 +3,31 @@ package group
 import "slices"
 
 // written looks at a record that goes into a log, before the model has it: epochs rise (EpochMonotone).
-func (r *simRules) written(l *simLog, rec Record) {
+func (r *simRules) written(l *simLog, rec Record, converted bool) {
 	g := l.model.of(rec.Group)
 	if rec.Value == nil {
-		if rec.Kind == KindSaved || rec.Kind == KindEpoch {
+		if (rec.Kind == KindSaved || rec.Kind == KindEpoch) && !converted {
 			r.beginAnew(rec.Group) // generations and epochs begin anew
+		}
+		if converted && rec.Kind == KindSaved {
+			r.generations[rec.Group] = g.saved.Generation
+			r.w.mark("a classic group becomes a consumer group")
+		}
+		if converted && rec.Kind == KindEpoch {
+			r.generations[rec.Group] = g.epoch.Epoch
+			r.w.mark("a consumer group becomes a classic group")
 		}
 		return
 	}
 	switch v := rec.Value.(type) {
+	case *Saved:
+		if converted && v.Generation < r.generations[rec.Group] && len(v.Members) > 0 {
+			r.w.failf("group %s was in epoch %d and becomes a classic group of generation %d", rec.Group, r.generations[rec.Group], v.Generation)
+		}
 	case *Epoch:
+		if converted && v.Epoch < r.generations[rec.Group] {
+			r.w.failf("group %s was in generation %d and becomes a consumer group of epoch %d", rec.Group, r.generations[rec.Group], v.Epoch)
+		}
 		if g.epoch != nil && v.Epoch < g.epoch.Epoch {
 			r.w.failf("the epoch of group %s falls from %d to %d", rec.Group, g.epoch.Epoch, v.Epoch)
 		}
@@ -153,4 +168,23 @@ func (r *simRules) mayCommitConsumer(life *simLife, req *CommitOffsets) {
 			}
 		}
 	}
+}
+
+// conversions are the groups with members that a batch makes groups of the other kind.
+func (l *simLog) conversions(records []Record) map[string]bool {
+	kinds := map[string]int{}
+	both := map[string]bool{}
+	for _, r := range records {
+		switch r.Kind {
+		case KindSaved:
+			kinds[r.Group] |= 1
+		case KindEpoch:
+			kinds[r.Group] |= 2
+		}
+		g := l.model.of(r.Group)
+		if kinds[r.Group] == 3 && (len(g.members) > 0 || g.saved != nil && len(g.saved.Members) > 0) {
+			both[r.Group] = true
+		}
+	}
+	return both
 }

@@ -49,6 +49,20 @@ func (life *simLife) greet(group string) {
 	}
 }
 
+// greetConverted takes note of members that have a new session because their group is of the other kind now.
+func (life *simLife) greetConverted(id string) {
+	if g := life.m.groups[id]; g != nil {
+		for _, mem := range g.members {
+			life.heardOf(id, mem.id).maybe = life.clock()
+		}
+	}
+	if g := life.m.consumers[id]; g != nil {
+		for name := range g.members {
+			life.heardOf(id, name).maybe = life.clock()
+		}
+	}
+}
+
 // greetStatic takes note of static members that were to get a new id and kept the old one, since that was not written.
 func (life *simLife) greetStatic() {
 	for id, g := range life.m.groups {
@@ -87,6 +101,9 @@ func (r *simRules) decided(life *simLife, eff Effects) {
 		case *JoinResult:
 			h := life.heardOf(group, resp.Member)
 			h.maybe = now
+			if resp.Code == 0 && life.m.consumers[group] != nil {
+				h.sure = now
+			}
 			if g := life.m.groups[group]; resp.Code == 0 && g != nil && g.state == CompletingRebalance {
 				h.sure = now
 				for _, mem := range g.members { // also static ones that did not rejoin
@@ -154,7 +171,11 @@ func (r *simRules) overdue(life *simLife) {
 			limit += 8 * time.Second // in which its tombstones may be refused
 		}
 		for name, mem := range g.members {
-			if silent := now.Sub(life.heardOf(id, name).maybe); silent > limit && mem.desc.Classic == nil {
+			limit := limit
+			if mem.desc.Classic != nil {
+				limit += mem.desc.Classic.session() - life.m.cfg.consumer(id).Session
+			}
+			if silent := now.Sub(life.heardOf(id, name).maybe); silent > limit {
 				r.w.failf("%s was not heard of for %v and is still a member of %s", simShort(name), silent, id)
 			}
 		}
@@ -169,6 +190,9 @@ func (r *simRules) event(life *simLife, e Event) {
 	}
 	silent := life.clock().Sub(life.heardOf(e.Group, e.Who.Member).sure)
 	session := life.m.cfg.consumer(e.Group).Session
+	if mem := life.m.consumers[e.Group].members[e.Who.Member]; mem != nil && mem.desc.Classic != nil {
+		session = mem.desc.Classic.session()
+	}
 	switch e.Kind {
 	case MemberExpired:
 		if silent < session {

@@ -12,9 +12,10 @@ type simGroup struct {
 	id      string
 	log     *simLog
 	kind    simKind
+	eager   bool     // the classic members of a mixed group are
 	topics  []string // that its members choose from
 	members []simMember
-	limit   int // of members; above it some are turned away
+	joined  int // members that took the place of others
 
 	held map[simTP][]*simHold // who believes to own what
 }
@@ -26,6 +27,7 @@ const (
 	simEager simKind = iota
 	simCooperative
 	simModern // KIP-848
+	simMixed  // members of both, and what is restarted may change
 	simKinds
 )
 
@@ -63,7 +65,7 @@ func (w *simWorld) populate() {
 	for i := range 1 + w.rng.IntN(3) {
 		g := &simGroup{
 			w: w, id: fmt.Sprintf("g%d", i), log: w.logs[w.rng.IntN(len(w.logs))], kind: simKind(w.rng.IntN(int(simKinds))),
-			held: map[simTP][]*simHold{},
+			held: map[simTP][]*simHold{}, eager: w.chance(2),
 		}
 		g.topics = simTopicNames[:1+w.rng.IntN(len(simTopicNames))]
 		w.groups = append(w.groups, g)
@@ -83,7 +85,7 @@ func (g *simGroup) join(name string, static bool) simMember {
 		instance = "i-" + name
 	}
 	var m simMember
-	if g.kind == simModern {
+	if g.kind == simModern || g.kind == simMixed && g.w.chance(2) {
 		m = newSimConsumer(g, p, instance)
 	} else {
 		m = newSimClassic(g, p, instance)
@@ -139,7 +141,7 @@ func (g *simGroup) restless() string {
 	if s := g.log.life.state(g.id); s != Stable {
 		return "is " + string(s)
 	}
-	if g.kind == simModern {
+	if g.log.model.of(g.id).epoch != nil {
 		if s := g.settledModel(); s != "" {
 			return s
 		}
@@ -155,6 +157,16 @@ func (g *simGroup) restless() string {
 		}
 	}
 	return ""
+}
+
+// replace starts another process in the place of one that is dead, with its instance id and perhaps of the other protocol.
+func (g *simGroup) replace(m simMember) {
+	p := m.peer()
+	p.guest = true
+	p.life++ // nobody starts it again
+	g.joined++
+	next := g.join(fmt.Sprintf("%s.r%d", g.id, g.joined), m.instanceID() != "")
+	next.become(m)
 }
 
 // subscription is what a new member of the group wants: mostly all of the group's topics.

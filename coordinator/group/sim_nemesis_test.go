@@ -80,7 +80,7 @@ func (w *simWorld) harm(g *simGroup, m simMember) {
 	case 3:
 		if w.opt.kills {
 			m.kill()
-			w.revive(m, w.some(2*simSession))
+			w.restart(g, m, w.some(2*simSession))
 		}
 	case 4:
 		switch {
@@ -88,9 +88,22 @@ func (w *simWorld) harm(g *simGroup, m simMember) {
 			w.twin(g, m)
 		case w.opt.leaves:
 			m.leave()
-			w.revive(m, w.some(simSession))
+			w.restart(g, m, w.some(simSession))
 		}
 	}
+}
+
+// restart starts a member's process anew, in mixed groups perhaps with another version of its program.
+func (w *simWorld) restart(g *simGroup, m simMember, after time.Duration) {
+	if g.kind == simMixed && w.chance(2) && !m.peer().guest {
+		w.after(after, func() {
+			if w.storm && m.peer().dead {
+				g.replace(m)
+			}
+		})
+		return
+	}
+	w.revive(m, after)
 }
 
 // revive starts a member's process anew.

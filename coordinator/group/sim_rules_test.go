@@ -22,10 +22,11 @@ import (
 //	Replay              a machine made from the log, compacted or not, has the same hard state (replayed)
 //	NothingIsLeft       when all have gone no ticket, alarm or group remains (checkEmpty, checkGone)
 type simRules struct {
-	w     *simWorld
-	told  map[string]*simTold
-	doubt int64          // until then old coordinators may answer
-	lives map[string]int // of groups: after a group was deleted its generations begin anew
+	w           *simWorld
+	told        map[string]*simTold
+	generations map[string]int32 // of groups, when they became groups of the other kind
+	doubt       int64            // until then old coordinators may answer
+	lives       map[string]int   // of groups: after a group was deleted its generations begin anew
 }
 
 // simTold is what the members of a classic group were told, by whatever coordinator.
@@ -61,7 +62,7 @@ type simMemberSeen struct {
 }
 
 func newSimRules(w *simWorld) *simRules {
-	return &simRules{w: w, told: map[string]*simTold{}, lives: map[string]int{}}
+	return &simRules{w: w, told: map[string]*simTold{}, lives: map[string]int{}, generations: map[string]int32{}}
 }
 
 func (r *simRules) beginAnew(group string) {
@@ -200,6 +201,9 @@ func (r *simRules) answered(life *simLife, c *simCall, resp Response) {
 		if resp.Code != protocol.None || !life.leads() {
 			return
 		}
+		if !r.purelyClassic(c.req.GroupID()) && life.m.consumers[c.req.GroupID()] != nil {
+			return // its epoch is its own
+		}
 		t := r.of(c.req.GroupID())
 		if resp.Generation < t.newest {
 			r.w.failf("%s is let into generation %d of %s, after partitions were given out in %d", simShort(resp.Member),
@@ -207,12 +211,18 @@ func (r *simRules) answered(life *simLife, c *simCall, resp Response) {
 		}
 		t.joined[resp.Member] = resp.Generation
 	case *SyncResult:
-		if resp.Code == protocol.None && life.leads() {
+		if resp.Code == protocol.None && life.leads() && r.purelyClassic(c.req.GroupID()) {
 			r.synced(c.req.(*Sync), resp)
 		}
 	case *CommitResult:
 		r.committed(life, c.req.(*CommitOffsets), resp)
 	}
+}
+
+// purelyClassic says that generations are all there is.
+func (r *simRules) purelyClassic(id string) bool {
+	g := r.w.groupOf(id)
+	return g != nil && g.kind != simModern && g.kind != simMixed
 }
 
 func (r *simRules) synced(req *Sync, resp *SyncResult) {
@@ -279,9 +289,8 @@ func (r *simRules) taken(g *simGroup, m simMember, tp simTP) {
 			continue // it took the other's place, which will hear of it
 		}
 		other, mine := h.by.generationNow(), m.generationNow()
-		if _, ok := h.by.(*simConsumer); ok {
-			members := g.log.model.of(g.id).members
-			if members[h.member] != nil && members[m.memberID()] != nil {
+		if model := g.log.model.of(g.id); model.epoch != nil {
+			if model.members[h.member] != nil && model.members[m.memberID()] != nil {
 				r.w.failf("%s takes %v in epoch %d, and %s has it in %d and is a member", m.peer().name, tp, mine, h.by.peer().name, other)
 			}
 			continue

@@ -257,14 +257,18 @@ func (life *simLife) append(records []Record, cuts []int) ([]Record, protocol.Co
 				w.mark("records of several decisions are parted")
 			}
 		}
+		converted := l.conversions(records[:n])
 		for _, r := range records[:n] {
 			w.note("  log %d: %s", l.partition, simShow(r))
 			w.trace(r.Group, int64(r.Kind))
 			c := r.clone()
-			w.rules.written(l, c)
+			w.rules.written(l, c, converted[c.Group])
 			l.entries = append(l.entries, simEntry{c})
 			l.model.apply(c)
 			life.m.Apply(r)
+		}
+		for _, id := range sortedKeys(converted) {
+			life.greetConverted(id)
 		}
 		l.batches = append(l.batches, len(l.entries))
 		l.hold(len(l.entries))
