@@ -85,7 +85,11 @@ func (m *Machine) loadConsumers(now time.Time) {
 		g := m.consumers[id]
 		for _, name := range g.memberIDs() {
 			mem := g.members[name]
-			m.setConsumerSession(now, g, mem.alarms)
+			if mem.desc.Classic != nil {
+				m.setClassicSession(now, mem.alarms, mem.desc.Classic.session())
+			} else {
+				m.setConsumerSession(now, g, mem.alarms)
+			}
 			m.setConsumerRebalance(now, mem.alarms, mem.desc, mem.cur)
 		}
 		if len(g.members) > 0 {

@@ -9,11 +9,11 @@ func (r *simRules) written(l *simLog, rec Record, converted bool) {
 		if (rec.Kind == KindSaved || rec.Kind == KindEpoch) && !converted {
 			r.beginAnew(rec.Group) // generations and epochs begin anew
 		}
-		if converted && rec.Kind == KindSaved {
+		if converted && rec.Kind == KindSaved && g.saved != nil {
 			r.generations[rec.Group] = g.saved.Generation
 			r.w.mark("a classic group becomes a consumer group")
 		}
-		if converted && rec.Kind == KindEpoch {
+		if converted && rec.Kind == KindEpoch && g.epoch != nil {
 			r.generations[rec.Group] = g.epoch.Epoch
 			r.w.mark("a consumer group becomes a classic group")
 		}
@@ -171,7 +171,7 @@ func (r *simRules) mayCommitConsumer(life *simLife, req *CommitOffsets) {
 }
 
 // conversions are the groups with members that a batch makes groups of the other kind.
-func (l *simLog) conversions(records []Record) map[string]bool {
+func (life *simLife) conversions(records []Record) map[string]bool {
 	kinds := map[string]int{}
 	both := map[string]bool{}
 	for _, r := range records {
@@ -181,8 +181,7 @@ func (l *simLog) conversions(records []Record) map[string]bool {
 		case KindEpoch:
 			kinds[r.Group] |= 2
 		}
-		g := l.model.of(r.Group)
-		if kinds[r.Group] == 3 && (len(g.members) > 0 || g.saved != nil && len(g.saved.Members) > 0) {
+		if kinds[r.Group] == 3 && life.members(r.Group) > 0 {
 			both[r.Group] = true
 		}
 	}

@@ -59,7 +59,7 @@ func (c *simConsumer) generationNow() int32 { return c.epoch }
 func (c *simConsumer) become(o simMember) {
 	c.instance = o.instanceID()
 	if twin, ok := o.(*simConsumer); ok {
-		c.topics, c.regex = twin.topics, twin.regex
+		c.topics, c.regex, c.version = twin.topics, twin.regex, twin.version
 	}
 }
 

@@ -257,7 +257,7 @@ func (life *simLife) append(records []Record, cuts []int) ([]Record, protocol.Co
 				w.mark("records of several decisions are parted")
 			}
 		}
-		converted := l.conversions(records[:n])
+		converted := life.conversions(records[:n])
 		for _, r := range records[:n] {
 			w.note("  log %d: %s", l.partition, simShow(r))
 			w.trace(r.Group, int64(r.Kind))
