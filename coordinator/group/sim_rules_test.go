@@ -156,6 +156,8 @@ func (r *simRules) mayCommit(life *simLife, req *CommitOffsets, b *simBefore) {
 		if g != nil && len(g.members) > 0 {
 			r.w.failf("a commit without a member was taken by group %s, which has %d", req.Group, len(g.members))
 		}
+	case !r.purelyClassic(req.Group) && g.state == PreparingRebalance && req.Generation < b.generation && g.byID[req.Member] != nil:
+		r.w.mark("a member that is behind a group that became classic commits")
 	case req.Generation < t.newest || req.Generation != b.generation:
 		r.w.failf("a commit of %s in generation %d was taken; the group is at %d, told are %d", simShort(req.Member),
 			req.Generation, b.generation, t.newest)
