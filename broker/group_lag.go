@@ -113,22 +113,25 @@ func (e logEnds) Timestamp(end lag.End, from protocol.Offset) (int64, bool) {
 	return p.stampAt(from, end.High)
 }
 
-// stampAt is the timestamp of the first record from an offset on that is below the high watermark; false where there is
-// none, or it is not known. A record in the middle of a batch that spans less than stampSlack is given the time of the
+// stampAt is the timestamp of the first record from an offset on that is below the high watermark, lag.None where there is
+// none; false where it is not known. A record in the middle of a batch that spans less than stampSlack is given the time of the
 // first in its batch. Batches of markers and those that compaction has emptied are passed over.
 func (p *Partition) stampAt(from, high protocol.Offset) (int64, bool) {
 	var header [batch.HeaderBytes]byte
 	for range stampSteps {
 		if from >= high {
-			return 0, false
+			return lag.None, true
 		}
 		raw, ok := p.readAt(from, header[:0], false)
-		if !ok || len(raw) < batch.HeaderBytes {
+		switch {
+		case ok && len(raw) == 0: // compaction has removed all that was behind from
+			return lag.None, true
+		case !ok || len(raw) < batch.HeaderBytes:
 			return 0, false
 		}
 		b := batch.Batch(raw)
 		if b.BaseOffset() >= high {
-			return 0, false
+			return lag.None, true
 		}
 		next := b.LastOffset() + 1
 		if b.IsControl() || b.Count() == 0 {

@@ -7,6 +7,7 @@
 package lag
 
 import (
+	"math"
 	"time"
 
 	"moldau.io/moldau/coordinator/group"
@@ -19,10 +20,13 @@ type Ends interface {
 	// End is where a partition begins and ends now, and false where that is not known here: another broker leads it, or it
 	// is no more. A zero id is "whatever topic has the name".
 	End(topic string, id protocol.TopicID, partition int32) (End, bool)
-	// Timestamp is that of the first committed record at or after an offset, in milliseconds since 1970. Known is false
-	// where there is no such record, it has no timestamp, or it cannot be read.
+	// Timestamp is that of the first committed record at or after an offset, in milliseconds since 1970; None where there is
+	// no such record, only markers of transactions. Known is false where it has no timestamp or cannot be read.
 	Timestamp(e End, from protocol.Offset) (millis int64, known bool)
 }
+
+// None is the timestamp of no record.
+const None int64 = math.MaxInt64
 
 // End is the extent of a partition.
 type End struct {
@@ -44,7 +48,8 @@ type Lag struct {
 	// Behind is by how much the committed offset lies below the log's start: records that are gone and that the group has
 	// not read. It is part of no other number.
 	Behind int64
-	// Age is how old the oldest unread record is: 0 when there is none, Unknown where its time is not known.
+	// Age is how old the oldest unread record is: 0 when there is none, or only markers of transactions; Unknown where its
+	// time is not known.
 	Age time.Duration
 }
 
@@ -76,7 +81,6 @@ type place struct {
 type stamp struct {
 	millis int64
 	looked time.Time
-	known  bool
 }
 
 // NewMeter makes a meter. now is the clock that records are compared with.
@@ -129,13 +133,16 @@ func (m *Meter) age(now time.Time, e End, from protocol.Offset, keep bool) time.
 			return Unknown
 		}
 		s = stamp{looked: now}
-		s.millis, s.known = m.ends.Timestamp(e, from)
+		var known bool
+		if s.millis, known = m.ends.Timestamp(e, from); !known {
+			return Unknown // the next measurement looks again
+		}
+	}
+	if s.millis == None {
+		return 0 // not kept: a record may come
 	}
 	if keep {
 		m.times[at] = s
-	}
-	if !s.known {
-		return Unknown
 	}
 	return max(0, time.Duration(now.UnixMilli()-s.millis)*time.Millisecond)
 }

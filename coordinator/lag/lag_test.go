@@ -26,6 +26,9 @@ func (f *fixed) Timestamp(e End, from protocol.Offset) (int64, bool) {
 	if f.slow != nil {
 		f.slow()
 	}
+	if from == 97 {
+		return None, true // only markers from here on
+	}
 	return int64(from+1) * 1000, from != 50 // the one at 50 has no time
 }
 
@@ -62,6 +65,7 @@ func TestLagIsExact(t *testing.T) {
 	f(at(0, 100), 0, 0, 0) // all is read
 	f(at(0, 101), 0, 0, 0) // more than there is
 	f(at(0, 50), 50, 0, Unknown)
+	f(at(0, 97), 3, 0, 0)
 	f(at(1, 40), 60, 0, 959*time.Second)
 	f(at(1, 30), 60, 10, 959*time.Second) // below the log's start
 	f(at(2, 7), 0, 93, 0)                 // all that it has not read is gone
@@ -91,7 +95,7 @@ func TestLagReadsALogOnceForAnOffset(t *testing.T) {
 	ends := newFixed()
 	now := int64(1000)
 	m := NewMeter(ends, func() time.Time { return time.Unix(now, 0) })
-	committed := []group.CommittedOffset{at(0, 10), at(0, 10), at(1, 60), at(1, 30), at(0, 50), at(0, 100)}
+	committed := []group.CommittedOffset{at(0, 10), at(0, 10), at(1, 60), at(1, 30), at(0, 70), at(0, 100)}
 	for range 20 {
 		now++
 		m.Measure(committed, true, nil)
@@ -115,6 +119,18 @@ func TestLagReadsALogOnceForAnOffset(t *testing.T) {
 	m.Measure([]group.CommittedOffset{at(0, 11), at(0, 12)}, false, nil)
 	if ends.looks != 6 || len(m.times) != 1 {
 		t.Errorf("one group: %d looks, %d times", ends.looks, len(m.times))
+	}
+}
+
+// TestLagLooksAgainForWhatItDidNotFind: a record may come, and a log may be read again.
+func TestLagLooksAgainForWhatItDidNotFind(t *testing.T) {
+	ends := newFixed()
+	m := NewMeter(ends, clock(1000))
+	for range 3 {
+		m.Measure([]group.CommittedOffset{at(0, 50), at(0, 97)}, true, nil)
+	}
+	if ends.looks != 6 || len(m.times) != 0 {
+		t.Errorf("%d looks, %d times", ends.looks, len(m.times))
 	}
 }
 
@@ -169,7 +185,7 @@ func TestLagOfManyCostsNoReadsAndNearlyNoMemory(t *testing.T) {
 	m := NewMeter(ends, clock(1000))
 	var committed []group.CommittedOffset
 	for i := range 10_000 {
-		committed = append(committed, at(int32(i%2), protocol.Offset(40+i%60)))
+		committed = append(committed, at(int32(i%2), protocol.Offset(60+i%30)))
 	}
 	out := m.Measure(committed, true, nil)
 	looks := ends.looks
