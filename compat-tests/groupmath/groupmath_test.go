@@ -22,6 +22,13 @@ func TestFreshAssignments(t *testing.T) {
 	compare(t, text, "MOLDAU_ASSIGNMENTS", "./coordinator/group/assignor", "TestKafkaAssignments")
 }
 
+// TestFreshTables has Java walk through hash maps, whose order the assignments depend on. With
+// MOLDAU_GOLDEN_OUT=coordinator/group/assignor/testdata/java-tables.gz the walks are kept.
+func TestFreshTables(t *testing.T) {
+	text := run(t, "Tables", seed(t), 500)
+	compare(t, text, "MOLDAU_TABLES", "./coordinator/group/assignor", "TestJavaTables")
+}
+
 // TestFreshHashes has Kafka hash topics and groups of them. With MOLDAU_GOLDEN_OUT=coordinator/group/testdata/kafka-4.4.0-hashes.gz
 // they are kept.
 func TestFreshHashes(t *testing.T) {

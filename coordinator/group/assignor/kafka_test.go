@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -27,9 +26,21 @@ import (
 //	a ASSIGNOR HOMOGENEOUS JOINING      an assignment is made; with JOINING the member of the line before is not written yet
 //	+ NUMBER TOPIC:PARTITIONS ...       the record for a member, by its place among those that joined
 func TestKafkaAssignments(t *testing.T) {
-	name := os.Getenv("MOLDAU_ASSIGNMENTS")
-	if name == "" {
-		name = "testdata/kafka-4.4.0.gz"
+	assignments, err := replay(goldenLines(t, "MOLDAU_ASSIGNMENTS", "testdata/kafka-4.4.0.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if assignments < 3000 {
+		t.Errorf("only %d assignments", assignments)
+	}
+	t.Logf("%d assignments", assignments)
+}
+
+// goldenLines reads a packed file, or the one that a variable names.
+func goldenLines(t *testing.T, variable, name string) (lines []string) {
+	t.Helper()
+	if other := os.Getenv(variable); other != "" {
+		name = other
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -40,14 +51,15 @@ func TestKafkaAssignments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	assignments, err := replay(z)
-	if err != nil {
+	scanner := bufio.NewScanner(z)
+	scanner.Buffer(nil, 1<<20)
+	for scanner.Scan() {
+		lines = append(lines, scanner.Text())
+	}
+	if err := scanner.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if assignments < 3000 {
-		t.Errorf("%s has only %d assignments", name, assignments)
-	}
-	t.Logf("%d assignments", assignments)
+	return lines
 }
 
 // play is a group as the lines so far have it.
@@ -64,12 +76,10 @@ func newPlay() *play {
 	return &play{group: Group{Topics: map[string]TopicInfo{}}, regex: map[string]bool{}, replace: map[string][]Topic{}}
 }
 
-func replay(r io.Reader) (assignments int, err error) {
+func replay(lines []string) (assignments int, err error) {
 	p := newPlay()
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for at := 1; lines.Scan(); at++ {
-		f := strings.Fields(lines.Text())
+	for i, line := range lines {
+		f := strings.Fields(line)
 		if f[0] != "+" {
 			err = p.unchanged()
 		}
@@ -94,10 +104,10 @@ func replay(r io.Reader) (assignments int, err error) {
 			err = p.record(f[1:])
 		}
 		if err != nil {
-			return assignments, fmt.Errorf("line %d: %w", at, err)
+			return assignments, fmt.Errorf("line %d: %w", i+1, err)
 		}
 	}
-	return assignments, lines.Err()
+	return assignments, p.unchanged()
 }
 
 func list(s string) []string {
