@@ -53,7 +53,7 @@ func TestAnswersAreKafkas(t *testing.T) {
 	announcedIsSubset(t, kafka, other)
 	for _, group := range [][]script{protocolScripts, topicScripts, adminScripts, configScripts, configKindScripts,
 		produceScripts, fetchScripts, offsetScripts,
-		groupScripts, commitScripts, consumerScripts, conversionScripts} {
+		groupScripts, commitScripts, consumerScripts, consumerRandomScripts(), conversionScripts} {
 		for _, sc := range group {
 			t.Run(sc.title(), func(t *testing.T) {
 				t.Parallel()
