@@ -37,10 +37,9 @@ func compilePattern(expression string) (pattern, error) {
 	if names := tree.CapNames(); duplicates(names) {
 		return pattern{}, errRegexNames
 	}
-	if strings.Contains(expression, `\Q`) {
-		// A quotation may be open at the end. The text of the tree has none.
-		expression = tree.String()
-	}
+	// The text of the tree also has no quotation that is open at its end.
+	tree = uncaptured(tree)
+	expression = tree.String()
 	prog, err := syntax.Compile(tree.Simplify())
 	if err != nil {
 		return pattern{}, regexFault(err)
@@ -53,6 +52,18 @@ func compilePattern(expression string) (pattern, error) {
 		return pattern{}, regexFault(err)
 	}
 	return pattern{whole}, nil
+}
+
+// uncaptured is the tree without groups that remember what they matched. For each place in the expression that a match is at,
+// there is room for what all of them have remembered, which for many is as much as the square of the expression.
+func uncaptured(re *syntax.Regexp) *syntax.Regexp {
+	for i, sub := range re.Sub {
+		re.Sub[i] = uncaptured(sub)
+	}
+	if re.Op == syntax.OpCapture {
+		return re.Sub[0]
+	}
+	return re
 }
 
 // matches says whether the whole name fits.
