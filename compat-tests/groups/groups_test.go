@@ -28,6 +28,8 @@ var tellers = map[string]func(s *story, program, protocol string){
 	"rolling": rolling,
 	"zombie":  zombie,
 	"fenced":  fenced,
+	"crash":   crash,
+	"mixed":   mixed,
 	"pattern": pattern,
 	"chosen":  chosen,
 }

@@ -219,17 +219,27 @@ func end(owner map[string]string, e *Event) {
 	})
 }
 
-// CheckQuiet says which members saw a partition come or go, were refused, or failed.
-func (h History) CheckQuiet() error {
+// CheckStill says which members saw a partition come or go.
+func (h History) CheckStill() error {
 	for i := range h {
-		switch e := &h[i]; {
-		case (e.Kind == Revoked || e.Kind == Lost || e.Kind == Assigned) && len(e.Partitions) > 0:
-			return fmt.Errorf("%s: %s %v", e.Member, e.Kind, e.Partitions)
-		case e.Kind == Refused || e.Kind == Failed:
-			return fmt.Errorf("%s: %s: %s", e.Member, e.Kind, e.Why)
+		switch e := &h[i]; e.Kind {
+		case Assigned, Revoked, Lost, Fenced:
+			if len(e.Partitions) > 0 || e.Kind == Fenced {
+				return fmt.Errorf("%s: %s %v", e.Member, e.Kind, e.Partitions)
+			}
 		}
 	}
 	return nil
+}
+
+// CheckQuiet is CheckStill, and says which members were refused, or failed.
+func (h History) CheckQuiet() error {
+	for i := range h {
+		if e := &h[i]; e.Kind == Refused || e.Kind == Failed {
+			return fmt.Errorf("%s: %s: %s", e.Member, e.Kind, e.Why)
+		}
+	}
+	return h.CheckStill()
 }
 
 // Owners are the members that had the partitions after the last event of h.

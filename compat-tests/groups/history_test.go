@@ -107,6 +107,10 @@ func TestEveryFaultIsFound(t *testing.T) {
 		{"given to another", "1 a assigned x-0\n3 a revoked x-0\n4 b assigned x-0", kept, ""},
 		{"a revocation in the quiet", "1 a revoked x-0", History.CheckQuiet, "a: revoked [x-0]"},
 		{"nothing revoked in the quiet", "1 a revoked", History.CheckQuiet, ""},
+		{"refused in the quiet", "1 a refused x-0@1", History.CheckQuiet, "a: refused"},
+		{"refused while all stands still", "1 a refused x-0@1", History.CheckStill, ""},
+		{"fenced while all stands still", "1 a fenced", History.CheckStill, "a: fenced"},
+		{"given while all stands still", "1 a assigned x-0", History.CheckStill, "a: assigned [x-0]"},
 		{"a failure in the quiet", "1 a failed", History.CheckQuiet, "a: failed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,8 +3,8 @@ package groups
 // Story is one story as told by the members of one client.
 type Story struct {
 	Name     string // see ../scenarios.md
-	Client   string // java, confluent-kafka, franz-go
-	Protocol string // range and cooperative are the classic protocol with that assignor; convert begins with it
+	Client   string // java, confluent-kafka, franz-go, or all
+	Protocol string // range and cooperative are the classic protocol with that assignor; convert begins with it; all: each
 	Alone    bool   // it measures pauses, so that nothing else may run
 }
 
@@ -40,6 +40,9 @@ var Stories = []Story{
 	{"fenced", "java", "range", false},
 	{"fenced", "java", "consumer", false},
 	{"convert", "confluent-kafka", "range", false},
+	{"crash", "java", "all", false},
+	{"mixed", "all", "range", false},
+	{"mixed", "all", "consumer", false},
 	{"pattern", "java", "consumer", false},
 	{"pattern", "confluent-kafka", "consumer", false},
 	{"pattern", "franz-go", "consumer", false},
