@@ -136,7 +136,14 @@ func TestGroupWithMembers(t *testing.T) {
 			if v := views[0]; v.State != "Empty" || v.Lag != 1 || len(v.Members) != 0 {
 				t.Errorf("%+v", v)
 			}
+			s.object(&rows, "group", "list")
+			if len(rows) != 1 || rows[0] != (groupRow{"g", "Empty", protocol, "consumer", 1}) {
+				t.Errorf("after a reset: %+v", rows)
+			}
 			s.do("group", "delete", "g")
+			if s.object(&rows, "group", "list"); len(rows) != 0 {
+				t.Errorf("after its deletion: %+v", rows)
+			}
 		})
 	}
 }

@@ -103,7 +103,30 @@ func (s *groupStory) topics() {
 // member starts a consumer that has read and committed everything when this returns.
 func (s *groupStory) member(name, group, instance, topics string, records int) {
 	s.t.Helper()
-	s.box.must(s.t, "@member", s.name(name), s.broker.Addr, s.name(group), s.protocol, instance, topics, fmt.Sprint(records))
+	s.memberBy(s.protocol, name, group, instance, topics, records)
+}
+
+func (s *groupStory) memberBy(protocol, name, group, instance, topics string, records int) {
+	s.t.Helper()
+	s.box.must(s.t, "@member", s.name(name), s.broker.Addr, s.name(group), protocol, instance, topics, fmt.Sprint(records))
+}
+
+// mixed looks at a group on its way between the protocols. Its members want different topics, so that there is one way only to
+// assign them.
+func (s *groupStory) mixed() {
+	three := s.name("three")
+	s.memberBy("consumer", "c", "three", "-", s.name("fares"), 3)
+	s.memberBy("classic", "d", "three", "-", s.name("rides"), 30)
+	for _, what := range [][]string{nil, {"--members"}, {"--members", "--verbose"}, {"--state"}} {
+		s.groups(append([]string{"--describe", "--group", three}, what...)...)
+	}
+	s.groups("--list", "--type")
+	s.box.must(s.t, "@leave", s.name("c")) // which leaves a classic group
+	s.groups("--list", "--type")
+	s.groups("--describe", "--group", three)
+	s.box.must(s.t, "@leave", s.name("d"))
+	s.settled(three)
+	s.groups("--delete", "--group", three)
 }
 
 // run tells the story; check looks at the groups by other means, where there are any.
@@ -135,6 +158,9 @@ func (s *groupStory) run(check func()) {
 	s.groups("--delete", "--group", one)
 	s.groups("--delete-offsets", "--group", one, "--topic", rides)
 
+	if s.protocol == "consumer" && s.current() {
+		s.mixed()
+	}
 	s.box.must(s.t, "@leave", s.name("a"))
 	s.box.must(s.t, "@leave", s.name("b"))
 	s.settled(one)
