@@ -74,6 +74,9 @@ func newGroupReset(w world, c *cluster) *cobra.Command {
 	return cmd
 }
 
+// notesShown is how many offsets that were moved into their partition are named.
+const notesShown = 10
+
 // run plans, carries the plan out where it is to be, and prints it. A group that cannot be reset does not keep the others
 // from it.
 func (f *resetFlags) run(ctx context.Context, w world, adm groupAdmin, order resetOrder) error {
@@ -86,8 +89,11 @@ func (f *resetFlags) run(ctx context.Context, w world, adm groupAdmin, order res
 		plan, unset = commitPlan(ctx, adm, plan)
 		failed = append(failed, unset...)
 	}
-	for _, n := range notes {
+	for _, n := range notes[:min(notesShown, len(notes))] {
 		fmt.Fprintln(w.stderr, n)
+	}
+	if more := len(notes) - notesShown; more > 0 {
+		fmt.Fprintf(w.stderr, "… and %d more offsets like these\n", more)
 	}
 	if !f.execute && len(plan) > 0 {
 		fmt.Fprintln(w.stderr, "nothing is changed yet; --execute does it")

@@ -84,6 +84,17 @@ func TestGroupResetEveryWay(t *testing.T) {
 	}
 }
 
+// A plan for many groups names some offsets that do not fit, and counts the others.
+func TestGroupResetSaysNotTooMuch(t *testing.T) {
+	s := newShell(t)
+	s.do("topic", "create", "t", "-p", "25")
+	code, out, errs := s.try("", "group", "reset", "g", "--topic", "t", "--to-offset", "7", "--execute")
+	if code != 0 || strings.Count(out, "\n") != 26 || strings.Count(errs, "0 is taken") != 10 ||
+		!strings.Contains(errs, "and 15 more") {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+}
+
 func TestGroupResetOfSeveral(t *testing.T) {
 	s := newShell(t)
 	s.do("topic", "create", "t")
