@@ -99,13 +99,27 @@ func (s *apiStats) note(r *request, code protocol.Code, text string) {
 	s.mu.Lock()
 	s.errors[code]++
 	s.mu.Unlock()
-	if code == protocol.MemberIDRequired || code == protocol.RebalanceInProgress {
-		return // steps on the way into a group
+	if s.isStep(code) {
+		return
 	}
 	b := r.conn.b
 	b.firsts.warn(b.log, "error "+strconv.Itoa(int(s.key))+" "+strconv.Itoa(int(code)), "a client is sent an error",
 		"api", s.name, "version", r.header.Version, "code", code.Error(), "text", brief(text),
 		"client", brief(r.client()), "address", r.conn.remote)
+}
+
+// isStep says that the error is a step of something that goes well: into a group, to the first use of groups at all, or of a
+// tool that finds out which type a group has.
+func (s *apiStats) isStep(code protocol.Code) bool {
+	switch code {
+	case protocol.MemberIDRequired, protocol.RebalanceInProgress:
+		return true
+	case protocol.CoordinatorNotAvailable:
+		return s.key == int16(kmsg.FindCoordinator)
+	case protocol.GroupIDNotFound:
+		return s.key == int16(kmsg.ConsumerGroupDescribe)
+	}
+	return false
 }
 
 // brief is the beginning of what a client has sent, for the log: names may be 32 KiB long.
