@@ -32,9 +32,21 @@ func (in *fuzzInput) instance() *string {
 func (in *fuzzInput) protocols() []Protocol {
 	var ps []Protocol
 	for range in.next() % 4 {
-		ps = append(ps, Protocol{Name: in.pick("x", "y", "z", ""), Metadata: []byte(in.pick("", "\x00\x01\x00\x00\x00\x01\x00\x01t", "?"))})
+		meta := in.pick("", "\x00\x01\x00\x00\x00\x01\x00\x01t", "?", "+t", "+t", "+t+u", "+t/t:0", "+u+t/t:0;1/u:0")
+		ps = append(ps, Protocol{Name: in.pick("x", "x", "y", "z", ""), Metadata: (&bench{}).subscription(meta)})
 	}
 	return ps
+}
+
+// standing is the generation or the epoch that a member is in, if it is one.
+func standing(m *Machine, group, id string) (int32, bool) {
+	if g := m.groups[group]; g != nil && g.byID[id] != nil {
+		return g.generation, true
+	}
+	if g := m.consumers[group]; g != nil && g.members[id] != nil {
+		return g.members[id].cur.Epoch, true
+	}
+	return 0, false
 }
 
 // request makes one of any kind. Member ids are those that the machine gave out, and others.
@@ -45,8 +57,14 @@ func (in *fuzzInput) request(ids []string, m *Machine) Request {
 	} else if k == len(ids) {
 		id = "unknown"
 	}
-	g := in.pick("g", "g", "g", "h", "")
+	if in.next()%16 == 0 {
+		id = in.pick("a", "b") // of the consumer protocol
+	}
+	g := in.pick("g", "g", "k", "k", "h", "")
 	generation := int32(int8(in.next()))
+	if at, ok := standing(m, g, id); ok && in.next()%4 > 0 { // most members know where they stand
+		generation = at
+	}
 	switch in.next() % 16 {
 	case 0, 1, 2:
 		return &Join{
@@ -58,14 +76,15 @@ func (in *fuzzInput) request(ids []string, m *Machine) Request {
 		s := &Sync{Group: g, Member: id, Instance: in.instance(), Generation: generation}
 		for _, m := range ids {
 			if in.next()%2 == 0 {
-				s.Assignments = append(s.Assignments, Assignment{Member: m, Data: []byte{1}})
+				data := assignmentBytes(in.pick("?", "+t:0", "+t:1;2/u:0", "+none:0"))
+				s.Assignments = append(s.Assignments, Assignment{Member: m, Data: data})
 			}
 		}
 		return s
 	case 5:
 		return &Heartbeat{Group: g, Member: id, Instance: in.instance(), Generation: generation}
 	case 6:
-		return &Leave{Group: g, Members: []LeavingMember{{Member: id, Instance: in.instance()}, {Member: id}}}
+		return &Leave{Group: g, Members: []LeavingMember{{Member: id, Instance: in.instance()}, {Member: id}}[in.next()%2:]}
 	case 7:
 		return &CommitOffsets{
 			Group: g, Member: id, Instance: in.instance(), Generation: generation, Retention: time.Duration(int8(in.next())),
@@ -118,8 +137,9 @@ func (in *fuzzInput) consumerHeartbeat(group string, m *Machine) Request {
 	return r
 }
 
-// FuzzMachine gives a machine any requests in any order, with time passing, refused writes and replays between them. It
-// must not panic, must answer each request once at most, and must keep its invariants.
+// FuzzMachine gives a machine any requests in any order, of both protocols in one group too, with time passing, refused
+// writes and replays between them. It must not panic, must answer each request once, must keep its invariants, and a replay
+// of its log must come to the same.
 func FuzzMachine(f *testing.F) {
 	f.Add([]byte("\x00\x00\x01\x00\x00\x01\x00\x00\x0a\x0a\x01\x01"))
 	f.Add([]byte("join and sync and leave and everything else, in any order and more than once"))
@@ -140,6 +160,7 @@ func FuzzMachine(f *testing.F) {
 				b0.advance(time.Duration(in.next()) * 100 * time.Millisecond)
 			case 1:
 				if in.next()%8 == 0 {
+					b0.compareReplay(int(in.next()))
 					b0.restart()
 				}
 			case 2:
@@ -154,7 +175,40 @@ func FuzzMachine(f *testing.F) {
 				b0.handle("c", in.request(b0.issued, b0.m))
 			}
 		}
+		b0.full = protocol.None
+		b0.compareReplay(len(b0.log) / 2)
+		b0.advance(b0.cfg.MaxSessionTimeout + time.Hour)
+		if len(b0.owner) > 0 {
+			t.Fatalf("%d requests never got an answer", len(b0.owner))
+		}
+		for id, g := range b0.m.groups {
+			if len(g.members) > 0 {
+				t.Fatalf("group %s still has members, who have been silent for long: %+v", id, g.members[0])
+			}
+		}
+		for id, g := range b0.m.consumers {
+			if len(g.members)+len(g.alarms) > 0 {
+				t.Fatalf("group %s still has members or alarms of them, who have been silent for long", id)
+			}
+		}
+		b0.compareReplay(len(b0.log))
 	})
+}
+
+// compareReplay holds the machine against one that is made from its log, of which upTo records were compacted.
+func (b *bench) compareReplay(upTo int) {
+	b.t.Helper()
+	l := &simLog{}
+	for _, r := range b.log {
+		l.entries = append(l.entries, simEntry{r})
+	}
+	other := New(b.cfg, b.topics, rand.New(rand.NewPCG(1, 1)))
+	for _, e := range l.compacted(min(upTo, len(b.log)), upTo%2 == 0) {
+		other.Apply(e.clone())
+	}
+	if d := difference(b.m, other); d != "" {
+		b.t.Fatal(d)
+	}
 }
 
 // newFuzzBench is a bench that remembers the member ids that were given out.

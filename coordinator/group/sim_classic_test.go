@@ -160,6 +160,11 @@ func (c *simClassic) poll() {
 	if c.state == simStable && c.assigned != "" && c.assigned != c.shape(c.metadata) {
 		c.rejoin = true
 	}
+	if c.w.opt.resubscribes && c.w.storm && c.state == simStable && !c.rejoin && c.w.chance(40) {
+		c.topics, c.rejoin = c.g.subscription(), true
+		c.w.note("%s subscribes to %v", c.name, c.topics)
+		c.w.mark("a classic member subscribes anew")
+	}
 	switch {
 	case c.asking || c.w.now < c.slow:
 	case c.rejoin && c.state == simStable && len(c.has) > 0 && c.w.opt.slow && c.w.storm && c.w.chance(10):
@@ -193,6 +198,12 @@ func (c *simClassic) join() {
 	switch {
 	case c.lost || c.generation < 0 || !c.cooperative():
 		c.drop(c.has.sorted()) // onPartitionsLost, or onPartitionsRevoked of the eager protocol
+	default:
+		for _, tp := range c.has.sorted() {
+			if !slices.Contains(c.topics, c.w.topics.nameOf(tp)) {
+				c.drop([]simTP{tp}) // it is not subscribed to that any more
+			}
+		}
 	}
 	c.lost = false
 	c.rejoin = false

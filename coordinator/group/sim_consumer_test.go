@@ -30,6 +30,7 @@ type simConsumer struct {
 	half     bool   // it says what it gave up before it takes what is new
 	said     string // the owned partitions as it said them last
 	whole    bool   // it says everything next time
+	anew     bool   // it says what it subscribes to next time
 	urgent   bool   // it does not wait for the interval
 	due      int64  // next heartbeat
 	interval time.Duration
@@ -159,6 +160,12 @@ func (c *simConsumer) poll() {
 	if c.w.chance(4) {
 		c.metadata = c.w.topics.now
 	}
+	if c.w.opt.resubscribes && c.w.storm && c.epoch > 0 && c.w.chance(150) {
+		c.topics, c.regex = c.g.subscription(), ""
+		c.anew, c.urgent = true, true
+		c.w.note("%s subscribes to %v", c.name, c.topics)
+		c.w.mark("a consumer subscribes anew")
+	}
 	if !c.beating && (c.urgent || c.w.now >= c.due) {
 		c.heartbeat()
 	}
@@ -202,12 +209,14 @@ func (c *simConsumer) heartbeat() {
 	if c.instance != "" {
 		req.Instance = &c.instance
 	}
+	if c.whole || c.anew {
+		req.Topics = append([]string{}, c.topics...)
+		if regex := c.regex; c.version > 0 {
+			req.Regex = &regex
+		}
+	}
 	if c.whole {
 		req.Rebalance = simRebalance
-		req.Topics = append([]string{}, c.topics...)
-		if c.version > 0 {
-			req.Regex = &c.regex
-		}
 		if c.assignor != "" {
 			req.Assignor = &c.assignor
 		}
@@ -218,7 +227,7 @@ func (c *simConsumer) heartbeat() {
 		req.Owned = c.ownedList()
 		c.said = owned
 	}
-	c.whole, c.urgent, c.beating = false, false, true
+	c.whole, c.anew, c.urgent, c.beating = false, false, false, true
 	c.due = c.w.now + int64(c.interval)
 	epoch := c.epoch
 	c.ask(req, 5*time.Second, func(resp Response) {

@@ -39,19 +39,26 @@ func (l *simLog) replayed() {
 	for _, e := range entries {
 		other.Apply(e.clone())
 	}
+	if d := difference(l.life.m, other); d != "" {
+		l.w.failf("%s", d)
+	}
+}
+
+// difference says in what the hard state of a machine is not that of one which was made from its log.
+func difference(live, other *Machine) string {
 	settled := func(id string) bool {
-		g, o := l.life.m.groups[id], other.groups[id]
+		g, o := live.groups[id], other.groups[id]
 		return g != nil && o != nil && (g.state == Stable || g.state == Empty && len(g.pending) == 0) && g.generation == o.generation
 	}
-	live, replay := hard(l.life.m, settled), hard(other, settled)
-	if live != replay {
-		l.w.failf("the machine and a replay of its log differ\nlive:\n%s\nreplay:\n%s", live, replay)
+	if is, replay := hard(live, settled), hard(other, settled); is != replay {
+		return "the machine and a replay of its log differ\nlive:\n" + is + "\nreplay:\n" + replay
 	}
-	for id, g := range l.life.m.groups {
-		if g.state == Stable && !settled(id) {
-			l.w.failf("group %s is stable in generation %d and its log is not", id, g.generation)
+	for _, id := range sortedKeys(live.groups) {
+		if g := live.groups[id]; g.state == Stable && !settled(id) {
+			return fmt.Sprintf("group %s is stable in generation %d and its log is not", id, g.generation)
 		}
 	}
+	return ""
 }
 
 // hard is what a machine would tell of its groups after a replay, as text. Groups that rebalance are left out but for

@@ -226,7 +226,7 @@ func (life *simLife) commit(eff Effects) {
 			life.setAlarm()
 			return
 		}
-		w.mark("records are refused")
+		life.markRefused(rest)
 		w.note("log %d refuses %d records: %v", life.log.partition, len(rest), code)
 		eff.Records, eff.Cuts = rest, nil
 		eff = life.m.Rejected(life.clock(), eff, code)
@@ -234,6 +234,25 @@ func (life *simLife) commit(eff Effects) {
 		life.greetStatic()
 	}
 	w.failf("refused records make records without end")
+}
+
+// markRefused says what was not written.
+func (life *simLife) markRefused(records []Record) {
+	w := life.log.w
+	w.mark("records are refused")
+	if len(life.conversions(records)) > 0 {
+		w.mark("a change of the protocol is refused")
+	}
+	for _, r := range records {
+		switch {
+		case r.Kind == KindTarget && r.Value != nil:
+			w.mark("a new target is refused")
+		case r.Kind == KindMember && r.Value == nil:
+			w.mark("the removal of a consumer is refused")
+		case r.Kind == KindSaved && r.Value != nil:
+			w.mark("an assignment of a classic group is refused")
+		}
+	}
 }
 
 // append writes and applies. What comes back with a code was not written.

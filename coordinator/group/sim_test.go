@@ -15,23 +15,39 @@ import (
 var (
 	simSeed    = flag.Uint64("sim.seed", 0, "run the simulation of groups with this seed only, and print its history")
 	simCount   = flag.Uint64("sim.seeds", 4000, "run the simulation of groups with so many seeds, as long as -sim.time allows")
-	simTimeMax = flag.Duration("sim.time", 30*time.Second, "stop the simulation of groups after this time")
+	simTimeMax = flag.Duration("sim.time", 45*time.Second, "stop the simulation of groups after this time")
 )
 
 // simMarks are states that the seeds of a plain run must reach, or they do not test what they are for.
 var simMarks = []string{
+	"a change of the protocol is refused",
+	"a classic group becomes a consumer group",
+	"a classic member subscribes anew",
+	"a commit in an earlier epoch is taken",
 	"a commit takes too long",
+	"a consumer gives partitions up",
+	"a consumer group becomes a classic group",
+	"a consumer is fenced",
+	"a consumer is silent while it is to give partitions back",
+	"a consumer is told FENCED_INSTANCE_ID",
+	"a consumer is told GROUP_MAX_SIZE_REACHED",
+	"a consumer is told UNRELEASED_INSTANCE_ID",
+	"a consumer keeps what it is to give back for too long",
+	"a consumer subscribes anew",
 	"a cooperative member gives partitions up",
+	"a coordinator moves while a group is in Assigning",
 	"a coordinator moves while a group is in CompletingRebalance",
 	"a coordinator moves while a group is in PreparingRebalance",
-	"records of several decisions are parted",
+	"a coordinator moves while a group is in Reconciling",
 	"a group is deleted",
 	"a group is full",
 	"a member that does not rejoin is removed",
 	"a member that does not sync is removed",
+	"a new target is refused",
 	"a request arrives after later ones",
 	"a request times out",
 	"a silent member is removed",
+	"a static consumer comes back during a rebalance",
 	"a static leader is told not to assign",
 	"a static member comes back",
 	"a static member is started twice",
@@ -41,10 +57,13 @@ var simMarks = []string{
 	"a topic is deleted",
 	"a topic is made",
 	"a wall clock jumps",
+	"an assignment of a classic group is refused",
 	"an old coordinator does not know that it is none",
 	"commits share a batch",
 	"offsets of a subscribed topic are kept",
 	"records are refused",
+	"records of several decisions are parted",
+	"the removal of a consumer is refused",
 }
 
 func simulate(seed uint64, record bool) (w *simWorld) {
@@ -99,6 +118,9 @@ func TestSimulation(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d seeds in %v", ran.Load(), time.Since(began).Round(time.Millisecond))
+	for _, name := range sortedKeys(marks) {
+		t.Logf("%7d times: %s", marks[name], name)
+	}
 	if t.Failed() || ran.Load() < simMarked {
 		return
 	}

@@ -57,6 +57,7 @@ type simOptions struct {
 	slowCommits   bool
 	splits        bool // several decisions are more than one batch
 	topicChanges  bool
+	resubscribes  bool // members change what they subscribe to
 	admin         bool
 	sizeLimit     bool
 	retention     bool // offsets expire while the world runs
@@ -107,7 +108,7 @@ func (w *simWorld) chooseOptions() simOptions {
 	o := simOptions{brokers: 2 + w.rng.IntN(2), logs: 1 + w.rng.IntN(2)}
 	flags := []*bool{
 		&o.moves, &o.zombies, &o.refusals, &o.cuts, &o.late, &o.pauses, &o.slow, &o.kills, &o.leaves, &o.jumps, &o.twins,
-		&o.slowCommits, &o.splits, &o.topicChanges, &o.admin, &o.sizeLimit, &o.retention,
+		&o.slowCommits, &o.splits, &o.topicChanges, &o.resubscribes, &o.admin, &o.sizeLimit, &o.retention,
 	}
 	for _, f := range flags {
 		*f = w.rng.IntN(2) == 0
