@@ -86,7 +86,7 @@ func (h *homogeneous) findFree(total int) {
 				continue
 			}
 			for _, p := range t.Partitions {
-				if int(p) < len(taken[at]) {
+				if p >= 0 && int(p) < len(taken[at]) {
 					taken[at][p] = true
 					had++
 				}
@@ -147,7 +147,8 @@ func (h *homogeneous) take(s *share, quota int) {
 		case len(t.Partitions) <= quota:
 			quota -= len(t.Partitions)
 		default:
-			for _, p := range partitionOrder(&h.inSet, t.Partitions)[quota:] {
+			order := partitionOrder(&h.inSet, t.Partitions)
+			for _, p := range order[min(quota, len(order)):] {
 				h.moves = append(h.moves, move{partition{at, p}, true})
 				h.free = append(h.free, partition{at, p})
 			}

@@ -43,7 +43,7 @@ func (s *scale) weigh(members []int32) int32 {
 // lightest is the member that is to get the next partition.
 func (s *scale) lightest() int32 {
 	l := &s.light
-	if l.next == l.end {
+	if l.next >= l.end {
 		l.size++
 		for l.end < len(s.members) && s.sizes[s.members[l.end]] == l.size {
 			l.end++

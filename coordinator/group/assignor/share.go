@@ -18,8 +18,9 @@ type topics struct {
 	all  []topic
 	byID map[protocol.TopicID]int32
 	last struct { // that was asked for: targets of many members begin with the same
-		id protocol.TopicID
-		at int32
+		known bool
+		id    protocol.TopicID
+		at    int32
 	}
 }
 
@@ -36,12 +37,12 @@ func (t *topics) add(info TopicInfo) int32 {
 
 // index of a topic, none when it is not to be assigned.
 func (t *topics) index(id protocol.TopicID) int32 {
-	if t.last.id != id || len(t.all) == 0 {
+	if !t.last.known || t.last.id != id {
 		at, ok := t.byID[id]
 		if !ok {
 			at = none
 		}
-		t.last.id, t.last.at = id, at
+		t.last.known, t.last.id, t.last.at = true, id, at
 	}
 	return t.last.at
 }
@@ -157,7 +158,11 @@ func (s *shares) set(at int32, capacity int) *set {
 }
 
 func (s *shares) take(t *topic, number int32) {
-	set := &s.sets[s.map_.find(t.id, t.hash)]
+	at := s.map_.find(t.id, t.hash)
+	if at == none {
+		return // a target that names the topic twice
+	}
+	set := &s.sets[at]
 	set.spread()
 	set.remove(number, uint32(number))
 	if set.size == 0 {
