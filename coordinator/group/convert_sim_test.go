@@ -326,7 +326,7 @@ func (w *mixed) assign(members []JoinMember) []Assignment {
 func (c *mixedMember) beat() {
 	topic, _ := c.w.topics.Topic("t")
 	r := &ConsumerHeartbeat{
-		Group: "g", Member: c.member, Instance: c.instance, Epoch: c.epoch, Rebalance: -1, ClientID: c.name, MemberIDRequired: true,
+		Group: "g", Member: c.member, Instance: c.instance, Epoch: c.epoch, Rebalance: unchangedRebalance, ClientID: c.name, MemberIDRequired: true,
 	}
 	if c.state == "out" {
 		r.Epoch, r.Rebalance, r.Topics, r.Owned = 0, time.Minute, []string{"t"}, []TopicPartitions{}
@@ -399,7 +399,7 @@ func (c *mixedMember) leave() {
 	c.lose()
 	c.state = "gone"
 	if !c.classic {
-		c.w.ask(&ConsumerHeartbeat{Group: "g", Member: c.member, Instance: c.instance, Epoch: -1, Rebalance: -1}, func(Response) {})
+		c.w.ask(&ConsumerHeartbeat{Group: "g", Member: c.member, Instance: c.instance, Epoch: -1, Rebalance: unchangedRebalance}, func(Response) {})
 		return
 	}
 	c.w.ask(&Leave{Group: "g", Members: []LeavingMember{{Member: c.member, Instance: c.instance}}}, func(Response) {})

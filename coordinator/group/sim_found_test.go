@@ -46,7 +46,7 @@ func TestI68_ADowngradeAmidstAReconciliationRebalances(t *testing.T) {
 		MemberIDRequired: true,
 	}
 	b.handle("s", beat)
-	b.handle("s", &ConsumerHeartbeat{Group: "g", Member: "s", Instance: &instance, Epoch: -2, Rebalance: -1, MemberIDRequired: true})
+	b.handle("s", &ConsumerHeartbeat{Group: "g", Member: "s", Instance: &instance, Epoch: -2, Rebalance: unchangedRebalance, MemberIDRequired: true})
 	b.advance(2 * b.cfg.Consumer.AssignmentInterval)
 	join := func(who string, instance *string) {
 		b.handle(who, &Join{
