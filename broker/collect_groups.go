@@ -12,7 +12,29 @@ import (
 
 // The metrics of groups.
 var (
-	descGroups = desc("moldau_groups", "Groups coordinated by this broker, by state.", "state")
+	descGroups = desc("moldau_groups", "Groups coordinated by this broker, by state and type.", "state", "type")
+	descShards = desc("moldau_group_partitions", "Partitions of the topic of groups that this broker coordinates, by what "+
+		"they are: active, or loading.", "state")
+	descOffsets = desc("moldau_group_offsets", "Offsets that groups have committed and that are kept.")
+	descCommits = desc("moldau_group_commits_total", "Offsets that groups have committed since the start.")
+
+	descKafkaGroups = desc("kafka_coordinator_group_groupmetadatamanager_numgroups", "Groups of the classic protocol.")
+	descKafkaStates = map[group.State]*prometheus.Desc{
+		group.Empty: desc("kafka_coordinator_group_groupmetadatamanager_numgroupsempty", "Classic groups without members."),
+		group.PreparingRebalance: desc("kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance",
+			"Classic groups whose members are joining."),
+		group.CompletingRebalance: desc("kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance",
+			"Classic groups that wait for an assignment."),
+		group.Stable: desc("kafka_coordinator_group_groupmetadatamanager_numgroupsstable", "Classic groups at rest."),
+		group.Dead:   desc("kafka_coordinator_group_groupmetadatamanager_numgroupsdead", "Always 0: such a group is gone."),
+	}
+	descKafkaOffsets = desc("kafka_coordinator_group_groupmetadatamanager_numoffsets", "Committed offsets that are kept.")
+	descKafkaCount   = desc("kafka_server_group_coordinator_metrics_group_count", "Groups by protocol.", "protocol")
+	descKafkaClassic = desc("kafka_server_group_coordinator_metrics_classic_group_count", "Classic groups by state.", "state")
+	descKafkaConsume = desc("kafka_server_group_coordinator_metrics_consumer_group_count", "Consumer groups by state.", "state")
+	descKafkaShards  = desc("kafka_server_group_coordinator_metrics_num_partitions", "Partitions of the topic of groups.", "state")
+	descKafkaKept    = desc("kafka_server_group_coordinator_metrics_offset_count", "Committed offsets that are kept.")
+	descKafkaCommits = desc("kafka_server_group_coordinator_metrics_offset_commit_count", "Offsets committed since the start.")
 
 	descGroupLag = desc("moldau_group_lag", "Records that a group has not read: from its committed offset, or the log's "+
 		"start where that is later, to the high watermark.", "group", "topic", "partition")
@@ -33,11 +55,7 @@ var (
 func (c collector) groups(ch chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string),
 	gauge func(*prometheus.Desc, float64, ...string)) {
 	b := c.b
-	states := b.groups.Count()
-	for _, state := range []group.State{group.Empty, group.PreparingRebalance, group.CompletingRebalance, group.Stable,
-		group.Assigning, group.Reconciling} {
-		gauge(descGroups, float64(states[state]), string(state))
-	}
+	c.held(b.groups.Count(), count, gauge)
 	counts := b.groups.JournalCounts()
 	for _, cause := range group.Causes() {
 		count(descRebalances, counts.Rebalances[cause], string(cause))
@@ -51,6 +69,46 @@ func (c collector) groups(ch chan<- prometheus.Metric, count func(*prometheus.De
 	if b.lag != nil && b.lag.most > 0 {
 		c.lags(gauge)
 	}
+}
+
+// The states that groups of each type can be in.
+var (
+	classicStates  = []group.State{group.Empty, group.PreparingRebalance, group.CompletingRebalance, group.Stable, group.Dead}
+	consumerStates = []group.State{group.Empty, group.Assigning, group.Reconciling, group.Stable, group.Dead}
+)
+
+// held collects how many groups and offsets there are.
+func (c collector) held(n coordinator.Counts, count func(*prometheus.Desc, uint64, ...string),
+	gauge func(*prometheus.Desc, float64, ...string)) {
+	sum := [2]int{}
+	for i, states := range [][]group.State{classicStates, consumerStates} {
+		kind, kafkas := "classic", descKafkaClassic
+		if i == 1 {
+			kind, kafkas = "consumer", descKafkaConsume
+		}
+		for _, state := range states {
+			k := n.Groups[group.Counted{State: state, Consumer: i == 1}]
+			sum[i] += k
+			gauge(kafkas, float64(k), string(state))
+			if state != group.Dead {
+				gauge(descGroups, float64(k), string(state), kind)
+			}
+			if i == 0 {
+				gauge(descKafkaStates[state], float64(k))
+			}
+		}
+		gauge(descKafkaCount, float64(sum[i]), kind)
+	}
+	gauge(descKafkaGroups, float64(sum[0]))
+	for _, d := range []*prometheus.Desc{descOffsets, descKafkaOffsets, descKafkaKept} {
+		gauge(d, float64(n.Offsets))
+	}
+	for _, d := range []*prometheus.Desc{descShards, descKafkaShards} {
+		gauge(d, float64(n.Active), "active")
+		gauge(d, float64(n.Loading), "loading")
+	}
+	count(descCommits, n.Commits)
+	count(descKafkaCommits, n.Commits)
 }
 
 // lags collects how far groups are behind.

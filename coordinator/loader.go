@@ -55,6 +55,7 @@ func (s *shard) load(ctx context.Context) error {
 		level = slog.LevelInfo
 	}
 	s.logger.Log(ctx, level, "groups are loaded", "records", l.applied, "took", now.Sub(began))
+	s.counted, s.stale = time.Time{}, true
 	return s.commit(now, eff)
 }
 

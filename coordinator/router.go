@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"unicode/utf16"
 
 	"moldau.io/moldau/coordinator/group"
@@ -37,6 +38,7 @@ type Groups struct {
 	logger  *slog.Logger
 	journal *journal
 	codec   compress.Codec
+	commits atomic.Uint64
 
 	mu     sync.Mutex
 	shards map[int32]*shard // nil once closed
@@ -55,7 +57,7 @@ func (g *Groups) Compress(codec compress.Codec) { g.codec = codec }
 func (g *Groups) Lead(p int32, log Log) {
 	s := &shard{
 		partition: p, log: log, cfg: g.cfg, topics: g.topics, logger: g.logger.With("partition", p), journal: g.journal,
-		calls: make(chan call, queuedCalls), done: make(chan struct{}), tickets: map[group.Ticket]call{},
+		commits: &g.commits, calls: make(chan call, queuedCalls), done: make(chan struct{}), tickets: map[group.Ticket]call{},
 		writer: writer{codec: g.codec},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -193,16 +195,28 @@ func (g *Groups) ForgetTopics(topics []group.DeletedTopic) {
 	g.ask(func() group.Request { return &group.ForgetTopics{Topics: topics} }, func([]group.Response) {})
 }
 
-// Count is the number of groups by state, over all shards.
-func (g *Groups) Count() map[group.State]int {
+// Counts is how much is coordinated here.
+type Counts struct {
+	group.Counts
+	Active, Loading int    // partitions of the topic of groups
+	Commits         uint64 // offsets that were committed since the start
+}
+
+// Count sums up all shards.
+func (g *Groups) Count() Counts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	sum := map[group.State]int{}
+	sum := Counts{Counts: group.Counts{Groups: map[group.Counted]int{}}, Commits: g.commits.Load()}
 	for _, s := range g.shards {
-		if n := s.count.Load(); n != nil {
-			for state, k := range *n {
-				sum[state] += k
-			}
+		n := s.count.Load()
+		if n == nil {
+			sum.Loading++
+			continue
+		}
+		sum.Active++
+		sum.Offsets += n.Offsets
+		for by, k := range n.Groups {
+			sum.Groups[by] += k
 		}
 	}
 	return sum

@@ -35,12 +35,13 @@ type shard struct {
 	cfg       group.Config
 	topics    group.Topics
 	logger    *slog.Logger
-	journal   *journal // of all shards
+	journal   *journal       // of all shards
+	commits   *atomic.Uint64 // of all shards: see Counts
 
 	calls  chan call
 	done   chan struct{} // closed when run has returned
 	cancel context.CancelFunc
-	count  atomic.Pointer[map[group.State]int] // for metrics
+	count  atomic.Pointer[group.Counts] // for metrics; nil while the machine is loaded
 
 	// The rest is run's: no lock guards it because only that goroutine touches it.
 
@@ -287,9 +288,14 @@ func (s *shard) append(now time.Time, eff *group.Effects) (rest []group.Record, 
 		if err != nil {
 			return eff.Records[start:], err
 		}
+		commits := uint64(0)
 		for _, r := range eff.Records[start:end] {
 			s.core.Apply(r)
+			if r.Kind == group.KindCommit && r.Value != nil {
+				commits++
+			}
 		}
+		s.commits.Add(commits)
 		s.next = last + 1
 		start = end
 	}

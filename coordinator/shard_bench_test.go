@@ -49,7 +49,7 @@ func BenchmarkLoad(b *testing.B) {
 	defer g.Close()
 	b.ReportAllocs()
 	for b.Loop() {
-		s := &shard{log: log, cfg: g.cfg, topics: g.topics, logger: g.logger, journal: g.journal}
+		s := &shard{log: log, cfg: g.cfg, topics: g.topics, logger: g.logger, journal: g.journal, commits: &g.commits}
 		if err := s.load(context.Background()); err != nil {
 			b.Fatal(err)
 		}
@@ -169,7 +169,7 @@ func TestC81_FiveHundredMembersRebalance(t *testing.T) {
 	if d := time.Since(began); d > 2*time.Second {
 		t.Errorf("500 members took %v to join", d)
 	}
-	if n := m.Count()[group.Stable]; n != 1 || len(ids) != 500 {
+	if n := m.Count().Groups[group.Counted{State: group.Stable}]; n != 1 || len(ids) != 500 {
 		t.Errorf("%d stable groups", n)
 	}
 }

@@ -161,18 +161,6 @@ func (m *Machine) Deadline() time.Time {
 	return m.expiry
 }
 
-// Count says how many groups there are by state, for metrics.
-func (m *Machine) Count() map[State]int {
-	n := map[State]int{}
-	for _, g := range m.groups {
-		n[g.state]++
-	}
-	for _, g := range m.consumers {
-		n[g.state()]++
-	}
-	return n
-}
-
 func (m *Machine) begin() {
 	m.eff.Records = m.eff.Records[:0]
 	m.eff.Cuts = m.eff.Cuts[:0]
