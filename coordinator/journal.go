@@ -186,6 +186,7 @@ func ends(k group.EventKind) bool {
 // take adds an event, and says how it is logged.
 func (h *history) take(now time.Time, e *group.Event) (Entry, slog.Level) {
 	entry, level := Entry{Event: *e, At: now, Count: 1}, slog.LevelDebug
+	entry.Group = h.group // one string for all entries
 	running := h.running()
 	switch {
 	case e.Kind == group.RebalanceBegun && running:

@@ -181,3 +181,38 @@ func TestAnEndWithoutABeginningIsNone(t *testing.T) {
 		t.Errorf("%d lines:\n%s", n, j.log.String())
 	}
 }
+
+// TestFiveHundredMembersJoinInTwoLines: through the coordinator, as they come from the network.
+func TestFiveHundredMembersJoinInTwoLines(t *testing.T) {
+	var lines bytes.Buffer
+	cfg := group.DefaultConfig()
+	cfg.InitialRebalanceDelay = 50 * time.Millisecond
+	g := NewGroups(cfg, onePartition{}, slog.New(slog.NewTextHandler(&lines, nil)))
+	g.Lead(0, newMemLog())
+	const members = 500
+	var joins []chan group.Response
+	for i := range members {
+		joins = append(joins, submit(g, &group.Join{
+			Group: "g", Type: "consumer", Protocols: []group.Protocol{{Name: "range"}}, Session: time.Minute,
+			Rebalance: time.Minute, ClientID: fmt.Sprint("c", i), ClientHost: "/127.0.0.1",
+		}))
+	}
+	var leader *group.JoinResult
+	for _, c := range joins {
+		if r := (<-c).(*group.JoinResult); r.Member == r.Leader {
+			leader = r
+		}
+	}
+	if leader == nil || len(leader.Members) != members {
+		t.Fatalf("the leader: %+v", leader)
+	}
+	ask[*group.SyncResult](t, g, &group.Sync{Group: "g", Member: leader.Member, Generation: leader.Generation})
+	h := g.History("g")
+	if h.Last == nil || h.Last.Joined != members || h.Last.Members != members || len(h.Entries) > 2*journalAlikeMax {
+		t.Errorf("%d entries, %+v", len(h.Entries), h.Last)
+	}
+	g.Close()
+	if n := strings.Count(lines.String(), "\n"); n != 2 || !strings.Contains(lines.String(), "joined=500") {
+		t.Errorf("%d lines:\n%.2000s", n, lines.String())
+	}
+}
