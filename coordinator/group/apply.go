@@ -26,13 +26,13 @@ func (m *Machine) Apply(r Record) {
 func (m *Machine) applyCommit(r Record) {
 	c, ok := r.Value.(*Commit)
 	if !ok {
-		m.offsets.remove(r.Group, r.Topic, r.Partition)
+		m.removeOffset(r.Group, r.Topic, r.Partition)
 		m.pending.forget(pendingAt{r.Group, r.Topic, r.Partition})
 		return
 	}
 	m.knowsOffsets(r.Group)
 	m.pending.overtake(r.Group, r.Topic, r.Partition)
-	m.offsets.set(r.Group, r.Topic, r.Partition, c)
+	m.setOffset(r.Group, r.Topic, r.Partition, c)
 }
 
 // applySaved takes over a saved group. A live group has its members already; the record gives it the assignments and so

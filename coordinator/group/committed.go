@@ -36,16 +36,43 @@ func (*CommittedResult) isResponse() {}
 // Refuse answers with the code alone.
 func (r *Committed) Refuse(c protocol.Code) Response { return &CommittedResult{Code: c} }
 
-func (m *Machine) committed(t Ticket, r *Committed) {
-	var ids []string
-	if r.Group != "" {
-		ids = []string{r.Group}
-	} else {
-		ids = slices.Sorted(maps.Keys(m.offsets))
+// committers are the names of the groups that have committed, in order, so that a few of very many are told without
+// looking at all of them. What is added and removed is put in order when it is asked for.
+type committers struct {
+	sorted []string // may hold groups that have no offsets any more
+	added  []string // since then
+	gone   int      // groups that have lost their last offset since then
+	total  int      // offsets of all groups
+}
+
+// inOrder is the names of all groups with offsets. Few that have none may be among them.
+func (c *committers) inOrder(all allOffsets) []string {
+	if len(c.added) == 0 && 2*c.gone <= len(c.sorted) {
+		return c.sorted
 	}
-	total := 0
-	for _, id := range ids {
-		for _, of := range m.offsets[id] {
+	slices.Sort(c.added)
+	merged := make([]string, 0, len(all))
+	for rest := c.added; len(c.sorted) > 0 || len(rest) > 0; {
+		from := &c.sorted
+		if len(c.sorted) == 0 || len(rest) > 0 && rest[0] < c.sorted[0] {
+			from = &rest
+		}
+		id := (*from)[0]
+		*from = (*from)[1:]
+		if all.any(id) && (len(merged) == 0 || merged[len(merged)-1] != id) {
+			merged = append(merged, id)
+		}
+	}
+	c.sorted, c.added, c.gone = merged, nil, 0
+	return merged
+}
+
+func (m *Machine) committed(t Ticket, r *Committed) {
+	ids, total := []string{r.Group}, 0
+	if r.Group == "" {
+		ids, total = m.committers.inOrder(m.offsets), m.committers.total
+	} else {
+		for _, of := range m.offsets[r.Group] {
 			total += len(of)
 		}
 	}

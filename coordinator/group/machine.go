@@ -27,6 +27,7 @@ type Machine struct {
 	seen          topicsSeen
 	hashes        topicHashes
 	offsets       allOffsets
+	committers    committers
 	pending       pendingOffsets
 	alarms        alarms
 	expiry        time.Time // next look for expired offsets

@@ -11,9 +11,11 @@ type allOffsets map[string]offsets
 
 func (a allOffsets) any(group string) bool { return len(a[group]) > 0 }
 
-func (a allOffsets) set(group, topic string, partition int32, c *Commit) {
+// set says whether the group had no offsets before, and whether the partition had none.
+func (a allOffsets) set(group, topic string, partition int32, c *Commit) (newGroup, isNew bool) {
 	of := a[group]
 	if of == nil {
+		newGroup = true
 		of = offsets{}
 		a[group] = of
 	}
@@ -22,16 +24,45 @@ func (a allOffsets) set(group, topic string, partition int32, c *Commit) {
 		partitions = map[int32]*Commit{}
 		of[topic] = partitions
 	}
+	before := len(partitions)
 	partitions[partition] = c
+	return newGroup, len(partitions) > before
 }
 
-func (a allOffsets) remove(group, topic string, partition int32) {
+// remove says whether there was an offset, and whether it was the group's last.
+func (a allOffsets) remove(group, topic string, partition int32) (was, last bool) {
 	of := a[group]
+	if of == nil {
+		return false, false
+	}
+	before := len(of[topic])
 	delete(of[topic], partition)
+	was = len(of[topic]) < before
 	if len(of[topic]) == 0 {
 		delete(of, topic)
 	}
 	if len(of) == 0 {
 		delete(a, group)
+	}
+	return was, len(of) == 0
+}
+
+func (m *Machine) setOffset(group, topic string, partition int32, c *Commit) {
+	newGroup, isNew := m.offsets.set(group, topic, partition, c)
+	if isNew {
+		m.committers.total++
+	}
+	if newGroup {
+		m.committers.added = append(m.committers.added, group)
+	}
+}
+
+func (m *Machine) removeOffset(group, topic string, partition int32) {
+	was, last := m.offsets.remove(group, topic, partition)
+	if was {
+		m.committers.total--
+	}
+	if last {
+		m.committers.gone++
 	}
 }

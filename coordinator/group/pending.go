@@ -147,7 +147,7 @@ func (m *Machine) EndTransaction(producer int64, committed bool) {
 	}
 	m.pending.end(producer, func(at pendingAt, c *Commit) {
 		m.knowsOffsets(at.group)
-		m.offsets.set(at.group, at.topic, at.partition, c)
+		m.setOffset(at.group, at.topic, at.partition, c)
 	})
 }
 
