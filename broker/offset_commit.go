@@ -49,12 +49,13 @@ func handleOffsetCommit(b *Broker, r *request) {
 	})
 }
 
-// retention is how long the offsets are to live; below 0, as long as the broker keeps them. Versions from 5 on cannot ask.
+// retention is how long the offsets are to live; below 0, as long as the broker keeps them, which is what -1 asks for. Other
+// times that are over before they begin let the offsets go at the next look. Versions from 5 on cannot ask.
 func retention(req *kmsg.OffsetCommitRequest) time.Duration {
-	if req.RetentionTimeMillis < 0 {
+	if req.RetentionTimeMillis == -1 {
 		return -1
 	}
-	return time.Duration(min(req.RetentionTimeMillis, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	return time.Duration(min(max(req.RetentionTimeMillis, 0), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }
 
 // commitTopic is a topic as the version of the request names it.
