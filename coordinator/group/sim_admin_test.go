@@ -14,6 +14,7 @@ type simCommitter struct {
 	group  string
 	offset protocol.Offset // of the last commit
 	acked  protocol.Offset
+	read   protocol.Offset // what it was told last
 	busy   bool
 	gone   bool
 }
@@ -25,7 +26,7 @@ type simAdmin struct {
 }
 
 func (w *simWorld) addCommitter(g *simGroup) {
-	c := &simCommitter{simPeer: simPeer{w: w, name: g.id + ".solo", log: g.log}, group: g.id + "-solo", acked: -1}
+	c := &simCommitter{simPeer: simPeer{w: w, name: g.id + ".solo", log: g.log}, group: g.id + "-solo", acked: -1, read: -1}
 	w.clients = append(w.clients, c)
 	c.at(w.some(5*time.Second), c.poll)
 }
@@ -75,7 +76,7 @@ func (c *simCommitter) commit() {
 
 func (c *simCommitter) fetch() {
 	req := &FetchOffsets{Group: c.group, Topics: []FetchTopic{{Topic: "solo", Partitions: []int32{0}}}, Stable: c.w.chance(2)}
-	acked := c.acked
+	acked := max(c.acked, c.read)
 	c.ask(req, 5*time.Second, func(resp Response) {
 		c.busy = false
 		if resp == nil {
@@ -88,8 +89,9 @@ func (c *simCommitter) fetch() {
 		}
 		got := r.Topics[0].Partitions[0].Offset
 		if got > c.offset || got < acked && !c.w.weakReads() {
-			c.w.failf("%s: offset %d was acknowledged and %d sent, read is %d", c.name, acked, c.offset, got)
+			c.w.failf("%s: offset %d was acknowledged or read, and %d sent, read is %d", c.name, acked, c.offset, got)
 		}
+		c.read = got
 	})
 }
 
@@ -125,6 +127,11 @@ func (a *simAdmin) act() {
 		req = &FetchOffsets{Group: g.id, All: true}
 	case k < 8 && w.opt.admin && w.storm:
 		req = &Delete{Group: g.id}
+	case k < 8: // it is no member; while there are members it must not
+		req = &CommitOffsets{
+			Group: g.id, Generation: -1, Retention: -1, KnowsGroupNotFound: true,
+			Partitions: []CommitPartition{{Topic: "solo", Offset: 1, LeaderEpoch: -1}},
+		}
 	case k < 9 && w.opt.admin && w.storm:
 		req = &DeleteOffsets{Group: g.id, Partitions: []DeletePartition{{Topic: g.topics[0]}, {Topic: "solo"}}}
 	default:

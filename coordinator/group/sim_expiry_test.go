@@ -1,8 +1,10 @@
 package group
 
 import (
+	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"moldau.io/moldau/protocol"
 )
 
@@ -133,6 +135,7 @@ func (r *simRules) decided(life *simLife, eff Effects) {
 // ticked holds the members that are gone against when they were heard of, and those that stay.
 func (r *simRules) ticked(life *simLife, b *simBefore, eff Effects) {
 	r.decided(life, eff)
+	r.expired(life, eff)
 	now := life.clock()
 	for id, was := range b.groups {
 		g := life.m.groups[id]
@@ -223,4 +226,43 @@ func (r *simRules) present(life *simLife, g *group, now time.Time) {
 			r.w.failf("%s was not heard of for %v and is still a member of %s, which is in %s", simShort(mem.id), silent, g.id, g.state)
 		}
 	}
+}
+
+// expired holds offsets that a tick removes against their age, and against what members are subscribed to.
+func (r *simRules) expired(life *simLife, eff Effects) {
+	wall, keep := life.clock().UnixMilli(), life.m.cfg.OffsetsRetention.Milliseconds()
+	for _, rec := range eff.Records {
+		if rec.Kind != KindCommit || rec.Value != nil || !life.leads() {
+			continue
+		}
+		g := life.log.model.of(rec.Group)
+		since := int64(-1) // the group is without members; then its offsets are as old as that
+		if cg := life.m.groups[rec.Group]; cg != nil && cg.kind != "" && cg.state == Empty {
+			since = cg.since
+		}
+		if c := g.commit(rec.Topic, rec.Partition); c == nil || wall-c.Timestamp < keep && (since < 0 || wall-since < keep) {
+			r.w.failf("an offset of %s-%d of group %s was removed before its time: %+v", rec.Topic, rec.Partition, rec.Group, c)
+		}
+		r.w.mark("an offset expires")
+		if g.wants(rec.Topic) && life.members(rec.Group) > 0 {
+			r.w.failf("an offset of %s-%d expired, and members of group %s are subscribed to it", rec.Topic, rec.Partition, rec.Group)
+		}
+	}
+}
+
+// wants says that a member is subscribed to the topic, by name or because its expression was found to match it.
+func (g *simModelGroup) wants(topic string) bool {
+	for _, mem := range g.members {
+		re := g.regexes[mem.pattern()]
+		if slices.Contains(mem.Topics, topic) || re != nil && slices.Contains(re.Topics, topic) {
+			return true
+		}
+	}
+	if g.saved == nil {
+		return false
+	}
+	return slices.ContainsFunc(g.saved.Members, func(mem SavedMember) bool {
+		var m kmsg.ConsumerMemberMetadata
+		return m.ReadFrom(mem.Metadata) == nil && slices.Contains(m.Topics, topic)
+	})
 }

@@ -58,6 +58,7 @@ var simMarks = []string{
 	"a topic is made",
 	"a wall clock jumps",
 	"an assignment of a classic group is refused",
+	"an offset expires",
 	"an old coordinator does not know that it is none",
 	"commits share a batch",
 	"offsets of a subscribed topic are kept",
