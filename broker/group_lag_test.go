@@ -163,4 +163,9 @@ func TestLagMetricsAreBounded(t *testing.T) {
 	if n := len(series(t, off.broker, "moldau_group_lag")); n != 0 {
 		t.Errorf("%d series though there should be none", n)
 	}
+	eventually(t, func() bool { // who asks for one group is told its lag all the same
+		list := off.broker.GroupStatus(10)
+		d, err := off.broker.GroupDetail("a")
+		return err == nil && len(list.Groups) == 1 && list.Groups[0].Lag == nil && d.Lag != nil && *d.Lag == 0
+	})
 }

@@ -117,7 +117,7 @@ func (b *Broker) GroupStatus(limit int) GroupList {
 	out.Total = len(listed)
 	measured := b.lag.all()
 	lags := measured.lags
-	if measured.leftOut > 0 { // the last group may not be whole
+	if measured.leftOut > 0 && len(lags) > 0 { // the last group may not be whole
 		last := lags[len(lags)-1].Group
 		for len(lags) > 0 && lags[len(lags)-1].Group == last {
 			lags = lags[:len(lags)-1]

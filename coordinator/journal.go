@@ -82,7 +82,7 @@ type history struct {
 	dropped   int
 	bytes     int
 	last      *Rebalance
-	alike     [group.GroupDeleted + 1]int // entries by kind since a rebalance began or ended
+	alike     [group.EventKinds]int // entries by kind since a rebalance began or ended
 }
 
 func newJournal(logger *slog.Logger) *journal {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"regexp"
 	"strings"
 	"sync"
@@ -226,4 +227,40 @@ func TestGroupWhyFailures(t *testing.T) {
 	(&shell{t, other.kafka}).feed(numbers(1, 1), "produce", "t")
 	(&shell{t, other.kafka}).do("consume", "t", "-g", "g", "--from", "beginning", "-n", "1")
 	s.fails(1, []string{"group", "describe", "g", "--admin", other.admin}, "another cluster", "--admin")
+}
+
+// TestGroupWhyAMemberOfTheConsumerProtocolWasKilled: a process that is killed says no goodbye.
+func TestGroupWhyAMemberOfTheConsumerProtocolWasKilled(t *testing.T) {
+	b := start(t, t.TempDir(), nil, "--set", "group.consumer.min.session.timeout.ms=1000",
+		"--set", "group.consumer.session.timeout.ms=2000", "--set", "group.consumer.min.heartbeat.interval.ms=100",
+		"--set", "group.consumer.heartbeat.interval.ms=200")
+	s := &shell{t, b.kafka}
+	s.do("topic", "create", "t", "-p", "2")
+	s.feed(numbers(1, 10), "produce", "t", "-p", "1")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testTime)
+	defer cancel()
+	member := exec.CommandContext(ctx, program, "consume", "t", "-g", "database", "--group-protocol", "consumer", "-b", b.kafka)
+	member.Env = cleanEnv()
+	if err := member.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = member.Wait() }()
+	d := s.why(b.admin, "database", func(d *broker.GroupDetail) bool {
+		return d.State == "Stable" && d.Type == "consumer" && d.Last != nil && d.Last.Ended != nil
+	})
+	if d.Last.Cause != "member-joined" || !strings.Contains(d.Last.Software, "kgo") {
+		t.Errorf("why it rebalanced before: %+v", d.Last)
+	}
+	if err := member.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	d = s.why(b.admin, "database", func(d *broker.GroupDetail) bool { return d.State == "Empty" })
+	reason := regexp.MustCompile(`^member \S+ on 127\.0\.0\.1 missed its heartbeat for [0-9.]+ s$`)
+	if l := d.Last; l.Cause != "session-timeout" || !reason.MatchString(l.Reason) || l.Ended == nil || l.Members != 0 {
+		t.Errorf("the last rebalance: %+v", l)
+	}
+	b.await(`msg="group is empty" group=database`)
+	if page := b.page("/"); !strings.Contains(page, "missed its heartbeat for") {
+		t.Error("the console's page does not say why")
+	}
 }

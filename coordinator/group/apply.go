@@ -148,6 +148,7 @@ func (m *Machine) Rejected(now time.Time, eff Effects, code protocol.Code) Effec
 		case len(saved.Members) == 0 && saved.Generation != g.generation:
 			// Nobody is there. If this broker fails now, the generation before comes back to life and times out.
 			m.Apply(r)
+			m.event(g, GroupEmptied, Who{}, g.reason)
 		case g.state == Stable && g.undo != nil:
 			g.undo()
 			g.undo = nil

@@ -68,6 +68,9 @@ var eventTexts = [...][2]string{
 // OfMember says that the kind is about one member.
 func (k EventKind) OfMember() bool { return k <= MemberFenced }
 
+// EventKinds is above all kinds.
+const EventKinds = len(eventTexts)
+
 // String is the kind in a word.
 func (k EventKind) String() string { return eventTexts[k][0] }
 
