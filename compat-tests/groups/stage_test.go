@@ -162,6 +162,9 @@ func (s *stage) start(t *testing.T, kind, name string) *program {
 		argv = harness.Java(harness.JavaBuild(s.t, "compat-tests/groups/java", "java-4.4"), "Members")
 	case "franz-go":
 		argv = []string{harness.GoBuild(s.t, "compat-tests/groups/franz-go")}
+	case "kafkajs":
+		argv = []string{"env", "NODE_PATH=" + filepath.Join(harness.Cache(), "node", "node_modules"), harness.Node(),
+			filepath.Join(harness.Root(), "compat-tests/groups/kafkajs/members.cjs")}
 	default:
 		argv = []string{harness.Python(), filepath.Join(harness.Root(), "compat-tests/groups/python/members.py")}
 	}
@@ -193,7 +196,7 @@ type story struct {
 
 // member says how a member is opened. Its name is its own in its group.
 type member struct {
-	program  string // java, confluent-kafka, franz-go
+	program  string // java, confluent-kafka, franz-go, kafkajs
 	process  string // the program's own name; default: one process for all members of program
 	name     string
 	group    string
@@ -424,7 +427,7 @@ func (s *story) topic(name string, partitions int) *writer {
 		s.t.Fatal(err)
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.broker.Addr), kgo.DefaultProduceTopic(name),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.UnknownTopicRetries(-1)) // Kafka may take a while to tell of a topic that it has made
 	if err != nil {
 		s.t.Fatal(err)

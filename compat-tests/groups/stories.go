@@ -3,8 +3,8 @@ package groups
 // Story is one story as told by the members of one client.
 type Story struct {
 	Name     string // see ../scenarios.md
-	Client   string // java, confluent-kafka, franz-go, or all
-	Protocol string // range and cooperative are the classic protocol with that assignor; convert begins with it; all: each
+	Client   string // java, confluent-kafka, franz-go, kafkajs, or all
+	Protocol string // range, cooperative and roundrobin are the classic protocol with that assignor; convert begins with it; all: each
 	Alone    bool   // it measures pauses, so that nothing else may run
 }
 
@@ -28,6 +28,7 @@ var Stories = []Story{
 	{"members", "confluent-kafka", "consumer", false},
 	{"members", "franz-go", "cooperative", false},
 	{"members", "franz-go", "consumer", false},
+	{"members", "kafkajs", "roundrobin", false},
 	{"rolling", "java", "range", false},
 	{"rolling", "java", "consumer", false},
 	{"rolling", "confluent-kafka", "range", false},
@@ -43,6 +44,7 @@ var Stories = []Story{
 	{"crash", "java", "all", false},
 	{"mixed", "all", "range", false},
 	{"mixed", "all", "consumer", false},
+	{"mixed", "all", "both", false},
 	{"pattern", "java", "consumer", false},
 	{"pattern", "confluent-kafka", "consumer", false},
 	{"pattern", "franz-go", "consumer", false},
