@@ -454,6 +454,58 @@ func (w *mixed) run(steps int) error {
 	return w.err
 }
 
+// A log may end anywhere, even in the middle of a conversion that another broker wrote record by record. Whoever loads it
+// has a group of one kind, and a member that joins then gets all partitions once the sessions of the others are over.
+func TestAConversionMayBeCutOffAnywhere(t *testing.T) {
+	w := newMixed(615)
+	if err := w.run(1500); err != nil {
+		t.Fatal(err)
+	}
+	conversions := 0
+	for k := range w.log {
+		kind := w.log[k].Kind
+		if kind == KindSaved && w.log[k].Value == nil {
+			conversions++
+		}
+		if kind == KindCommit || conversions > 6 {
+			continue
+		}
+		m := New(w.cfg, w.topics, rand.New(rand.NewPCG(1, uint64(k))))
+		for _, r := range w.log[:k+1] {
+			m.Apply(r)
+		}
+		now := w.now
+		apply := func(eff Effects) Effects {
+			replies := slices.Clone(eff.Replies)
+			for _, r := range slices.Clone(eff.Records) {
+				m.Apply(r)
+			}
+			return Effects{Replies: replies}
+		}
+		apply(m.Loaded(now))
+		for range 200 { // sessions end
+			now = now.Add(time.Second)
+			apply(m.Tick(now))
+			if m.groups["g"] != nil && m.consumers["g"] != nil {
+				t.Fatalf("cut behind record %d: the group is of both kinds", k)
+			}
+		}
+		join := &ConsumerHeartbeat{
+			Group: "g", Member: "late", Rebalance: time.Minute, Topics: []string{"t"}, Owned: []TopicPartitions{},
+			MemberIDRequired: true,
+		}
+		eff := apply(m.Handle(now, 1, join))
+		res := eff.Replies[0].Resp.(*ConsumerHeartbeatResult)
+		topic, _ := w.topics.Topic("t")
+		if res.Code != protocol.None || len(res.Assigned) != 1 || len(res.Assigned[0].Partitions) != topic.Partitions {
+			t.Fatalf("cut behind record %d (%d %s): %+v", k, kind, w.log[k].Name, res)
+		}
+	}
+	if conversions < 3 {
+		t.Errorf("only %d conversions", conversions)
+	}
+}
+
 // I-67, I-68: whatever members come and go with whichever protocol, no partition has two owners, and in the end each has one.
 func TestI67_NobodyLosesOrSharesPartitionsWhenGroupsAreConverted(t *testing.T) {
 	seeds := []uint64{53, 615, 1072, 2540} // each of them failed once
