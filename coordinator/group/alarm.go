@@ -16,6 +16,7 @@ const (
 	consumerSessionAlarm   // a member of a consumer group was silent for too long
 	consumerJoinAlarm      // a classic member of a consumer group had time enough to join again
 	consumerSyncAlarm      // the same, to sync
+	lookAlarm              // the look of a consumer group at all topics goes on
 	consumerRebalanceAlarm // it had time enough to give partitions back
 )
 
@@ -140,5 +141,7 @@ func (m *Machine) ring(now time.Time, a *alarm) {
 		m.syncExpired(now, a.g)
 	case consumerSessionAlarm, consumerRebalanceAlarm, consumerJoinAlarm, consumerSyncAlarm:
 		m.consumerAlarm(now, a)
+	case lookAlarm:
+		m.lookOn(now, a.consumer)
 	}
 }

@@ -42,10 +42,12 @@ type consumerGroup struct {
 	classic   int   // members that speak the classic protocol
 
 	// Soft state: lost with the machine.
-	alarms  map[string]*memberAlarms
-	checked metadataCheck
-	sizes   map[string]int // partitions of the topics when the hash was last computed; to say what changed
-	reason  string         // of the last rise of the epoch
+	alarms    map[string]*memberAlarms
+	look      *look // at all topics, where it takes long
+	lookAlarm alarm
+	checked   metadataCheck
+	sizes     map[string]int // partitions of the topics when the hash was last computed; to say what changed
+	reason    string         // of the last rise of the epoch
 }
 
 // ownedPartition is a partition that a member has or has not given back yet.

@@ -143,8 +143,8 @@ func (m *Machine) Tick(now time.Time) Effects {
 		}
 		m.ring(now, a)
 		m.cut()
-		if a.consumer != nil && len(m.eff.Records) > 0 {
-			return m.eff // what follows depends on these records; Deadline says that there is more
+		if a.kind == lookAlarm || a.consumer != nil && len(m.eff.Records) > 0 {
+			return m.eff // what follows depends on these records, or has done enough; Deadline says that there is more
 		}
 	}
 	if m.live && !now.Before(m.expiry) {

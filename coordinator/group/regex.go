@@ -1,7 +1,6 @@
 package group
 
 import (
-	"slices"
 	"time"
 
 	"moldau.io/moldau/protocol"
@@ -14,9 +13,9 @@ const regexInterval = 10 * time.Second
 // if that is due. It says whether the group's epoch must rise for it.
 //
 // Kafka matches in the background: there the heartbeat that brings a new expression is answered before its topics are
-// known, in the old epoch, and the epoch rises by itself a moment later. Here the same heartbeat brings the topics. When
-// expressions are matched again is the same: for a new one, after topics were made, and once in an interval; never twice
-// within ten seconds.
+// known, in the old epoch, and the epoch rises by itself a moment later. Here the same heartbeat brings the topics, unless
+// that takes long: see look. When expressions are matched again is the same: for a new one, after topics were made, and
+// once in an interval; never twice within ten seconds.
 func (m *Machine) updateRegex(b *beat) (bump bool, no *refusal) {
 	g := b.g
 	from, to := b.wasDesc.pattern(), b.desc.pattern()
@@ -42,7 +41,7 @@ func (m *Machine) updateRegex(b *beat) (bump bool, no *refusal) {
 			bump = g.regexes[to] != nil
 		}
 	}
-	if !refresh && len(g.patterns) == 0 || !m.mayResolve(b.now, g) {
+	if !refresh && len(g.patterns) == 0 || g.look != nil || !m.mayResolve(b.now, g) {
 		return bump, nil
 	}
 	n := len(g.patterns)
@@ -71,50 +70,6 @@ func (m *Machine) mayResolve(now time.Time, g *consumerGroup) bool {
 	}
 	past := now.UnixMilli() - g.resolved.at
 	return past > regexInterval.Milliseconds() || past < 0
-}
-
-// resolve matches all expressions of the group with all topics, and says whether any matches others than before.
-func (m *Machine) resolve(b *beat, md Metadata) (changed bool) {
-	g := b.g
-	patterns := sortedKeys(g.patterns)
-	if from := b.wasDesc.pattern(); from != "" && from != b.desc.pattern() && g.patterns[from] == 1 {
-		patterns = slices.DeleteFunc(patterns, func(p string) bool { return p == from })
-	}
-	if to := b.desc.pattern(); to != "" && g.patterns[to] == 0 {
-		patterns = append(patterns, to)
-	}
-	b.resolved = make(map[string]*Regex, len(patterns))
-	for _, pattern := range patterns {
-		found := &Regex{Topics: match(pattern, md), Version: md.Version(), Timestamp: b.now.UnixMilli()}
-		b.resolved[pattern] = found
-		var before []string
-		if old := g.regexes[pattern]; old != nil {
-			before = old.Topics
-		}
-		if !slices.Equal(before, found.Topics) {
-			changed = true
-			b.change(before, subscriptions{patterns: -1})
-			b.change(found.Topics, subscriptions{patterns: 1})
-		}
-		m.record(Record{Kind: KindRegex, Group: g.id, Name: pattern, Value: found})
-	}
-	return changed
-}
-
-// match is the names of the topics that the whole of an expression matches, sorted. An expression that is none, which a
-// record may bring, matches nothing.
-func match(pattern string, md Metadata) []string {
-	topics := []string{}
-	re, err := compilePattern(pattern)
-	if err != nil {
-		return topics
-	}
-	for name := range md.Names() {
-		if re.matches(name) {
-			topics = append(topics, name)
-		}
-	}
-	return topics
 }
 
 // topicsSeen is how the machine knows whether topics were made since expressions were matched.

@@ -23,7 +23,10 @@ const (
 //     that are newer than RE2/J or in another case, as in \p{greek}.
 //
 // On what both take they agree about every name.
-type pattern struct{ whole *regexp.Regexp }
+type pattern struct {
+	whole *regexp.Regexp
+	size  int // instructions of its program
+}
 
 // compilePattern makes a pattern. The text of the error is RE2/J's, as far as it knows the fault.
 func compilePattern(expression string) (pattern, error) {
@@ -51,7 +54,7 @@ func compilePattern(expression string) (pattern, error) {
 	if err != nil {
 		return pattern{}, regexFault(err)
 	}
-	return pattern{whole}, nil
+	return pattern{whole, len(prog.Inst)}, nil
 }
 
 // uncaptured is the tree without groups that remember what they matched. For each place in the expression that a match is at,
