@@ -12,6 +12,7 @@ import (
 var commitScripts = []script{
 	{"offset-commit", scriptOffsetCommit},
 	{"offset-fetch", scriptOffsetFetch},
+	{"large-commit", scriptLargeCommit},
 }
 
 // commit is a request by topic name (up to v9); newer ones set the id.
@@ -164,4 +165,26 @@ func scriptOffsetFetch(s *session) {
 			}, 0)
 		}
 	})
+}
+
+// scriptLargeCommit goes to the largest batch that the topic of the groups takes, and over it.
+func scriptLargeCommit(s *session) {
+	topic, _ := s.topic("t", 2)
+	group := s.name("g")
+	s.coordinate(group)
+	large := func(n int) *kmsg.OffsetCommitRequest {
+		req := commit(8, group, "", -1, topic, 0, 1)
+		for i := range n {
+			req.Topics[0].Partitions = append(req.Topics[0].Partitions,
+				commitPartition(int32(i%2), int64(i), ptr(strings.Repeat("m", 4000))))
+		}
+		return req
+	}
+	s.ask("half of what fits", large(125))
+	s.ask("all that fits", large(250))
+	s.ask("after it", fetchOffsets(8, group, topic, 0, 1))
+	s.ask("more", large(270))
+	s.ask("nothing of it is there", fetchOffsets(8, group, topic, 0, 1))
+	s.ask("another one", commit(8, group, "", -1, topic, 1, 7))
+	s.ask("is", fetchOffsets(8, group, topic, 0, 1))
 }
