@@ -43,13 +43,15 @@ func (m *Machine) join(now time.Time, t Ticket, r *Join) {
 	}
 	switch {
 	case !m.hasRoom(g, r.Member):
-		m.event(g, MemberRefused, r.who(r.Member), fmt.Sprintf("group.max.size is %d", m.cfg.MaxSize))
+		kind := MemberRefused
 		if mem := g.byID[r.Member]; mem != nil {
+			kind = MemberRemoved
 			m.dropParked(mem, g, protocol.GroupMaxSizeReached)
 			g.remove(mem)
 		} else if mem := g.pending[r.Member]; mem != nil {
 			g.remove(mem)
 		}
+		m.event(g, kind, r.who(r.Member), fmt.Sprintf("group.max.size is %d", m.cfg.MaxSize))
 		m.reply(t, &JoinResult{Code: protocol.GroupMaxSizeReached, Generation: -1})
 		m.tryCompleteJoin(now, g)
 	case r.Member == "":
