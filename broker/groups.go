@@ -81,7 +81,7 @@ func groupConfig(st *config.Static) group.Config {
 	c.OffsetsRetention = time.Duration(st.Int("offsets.retention.minutes")) * time.Minute
 	c.RetentionCheck = st.Millis("offsets.retention.check.interval.ms")
 	c.ConsumerMaxSize = int(st.Int("group.consumer.max.size"))
-	c.Assignors = st.List("group.consumer.assignors")
+	c.Assignors = config.Assignors(st.List("group.consumer.assignors"))
 	policy, _ := st.Get("group.consumer.migration.policy")
 	c.Migration = migrations[strings.ToUpper(policy)]
 	c.RegexRefresh = st.Millis("group.consumer.regex.refresh.interval.ms")

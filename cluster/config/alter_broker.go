@@ -101,8 +101,27 @@ func checkBeyondTable(name, value string, beside map[string]string) error {
 		if !areOverrides(value) {
 			return refuse("a list of HOST:NUMBER")
 		}
+	case "group.consumer.assignors":
+		if names := Assignors(commaAndBlanks.Split(value, -1)); value == "" || slices.Contains(names, "") {
+			return refuse("a list of uniform and range, the default first; a broker does not run classes of others")
+		}
 	}
 	return nil
+}
+
+// Assignors are the names of assignors, which may be given by the names of Kafka's classes; "" for one that is not there.
+func Assignors(given []string) []string {
+	const classes = "org.apache.kafka.coordinator.group.assignor."
+	names := make([]string, len(given))
+	for i, name := range given {
+		switch name {
+		case "uniform", classes + "UniformAssignor":
+			names[i] = "uniform"
+		case "range", classes + "RangeAssignor":
+			names[i] = "range"
+		}
+	}
+	return names
 }
 
 // areOverrides says whether value is a list of HOST:NUMBER.
