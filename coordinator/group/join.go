@@ -237,8 +237,8 @@ func (m *Machine) replaceStatic(now time.Time, t Ticket, g *group, mem *member, 
 	delete(g.unsynced, mem.id)
 	g.rename(mem, id)
 	mem.isNew = false // it is known by its instance: its session bounds how long it may stay away
-	m.setSession(now, g, mem, mem.session)
 	m.update(t, g, mem, r)
+	m.setSession(now, g, mem, mem.session)
 	who := r.who(id)
 	m.event(g, MemberReturned, who, fmt.Sprintf("instance %.200s was member %.200s before", *r.Instance, before.id))
 

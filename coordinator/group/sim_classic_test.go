@@ -390,8 +390,11 @@ func (c *simClassic) commit() {
 	}
 	c.next++
 	generation := c.generation
+	if generation > 1 && c.w.chance(10) {
+		generation-- // what was processed before the rebalance, and is committed late
+	}
 	req := &CommitOffsets{
-		Group: c.g.id, Member: c.member, Instance: c.instancePtr(), Generation: c.generation, Retention: -1,
+		Group: c.g.id, Member: c.member, Instance: c.instancePtr(), Generation: generation, Retention: -1,
 		KnowsGroupNotFound: c.w.chance(2),
 		Partitions:         []CommitPartition{{Topic: t.Name, TopicID: tp.id, Partition: tp.p, Offset: c.next, LeaderEpoch: -1}},
 	}

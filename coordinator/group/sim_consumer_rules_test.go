@@ -114,8 +114,10 @@ func (g *simGroup) settledModel() string {
 	}
 	for _, name := range sortedKeys(m.members) {
 		c, target := m.current[name], m.targets[name]
-		if re := m.members[name].pattern(); re != "" && m.regexes[re] == nil {
-			return "has not looked for the topics of " + re
+		if re := m.members[name].pattern(); re != "" {
+			if known := m.regexes[re]; known == nil || !slices.Equal(known.Topics, g.w.topics.matching(re)) {
+				return "has not found all topics of " + re
+			}
 		}
 		if target == nil { // it joined without a topic to subscribe to, which asks for no new target
 			target = &MemberTarget{}

@@ -3,7 +3,6 @@ package group
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"time"
 
@@ -68,13 +67,7 @@ func (c *simConsumer) wants() []string {
 	if c.regex == "" {
 		return c.topics
 	}
-	var names []string
-	for name := range c.w.topics.now.Names() {
-		if ok, _ := regexp.MatchString("^(?:"+c.regex+")$", name); ok {
-			names = append(names, name)
-		}
-	}
-	return names
+	return c.w.topics.matching(c.regex)
 }
 
 func (c *simConsumer) resting() string {
@@ -313,8 +306,12 @@ func (c *simConsumer) commit() {
 	}
 	c.commits = true
 	c.next++
+	epoch := c.epoch
+	if epoch > 1 && c.w.chance(10) {
+		epoch -= 1 + int32(c.w.rng.IntN(2)) // of what was processed before, and is committed late
+	}
 	req := &CommitOffsets{
-		Group: c.g.id, Member: c.member, Generation: c.epoch, Retention: -1, KnowsGroupNotFound: true,
+		Group: c.g.id, Member: c.member, Generation: epoch, Retention: -1, KnowsGroupNotFound: true,
 		Partitions: []CommitPartition{{Topic: name, TopicID: tp.id, Partition: tp.p, Offset: c.next, LeaderEpoch: -1}},
 	}
 	if c.instance != "" {

@@ -169,20 +169,29 @@ func (r *simRules) overdue(life *simLife) {
 		r.present(life, g, now)
 	}
 	for id, g := range life.m.consumers {
-		limit := life.m.cfg.consumer(id).Session
+		session := r.longestSession()
+		limit := session
 		if r.w.opt.refusals || !life.leads() {
 			limit += 8 * time.Second // in which its tombstones may be refused
 		}
 		for name, mem := range g.members {
 			limit := limit
 			if mem.desc.Classic != nil {
-				limit += mem.desc.Classic.session() - life.m.cfg.consumer(id).Session
+				limit += mem.desc.Classic.session() - session
 			}
 			if silent := now.Sub(life.heardOf(id, name).maybe); silent > limit {
 				r.w.failf("%s was not heard of for %v and is still a member of %s", simShort(name), silent, id)
 			}
 		}
 	}
+}
+
+// longestSession of consumers: it is that of the member's last heartbeat.
+func (r *simRules) longestSession() time.Duration {
+	if r.w.opt.configs {
+		return 2 * simSession
+	}
+	return simSession
 }
 
 // event holds the removal of a consumer against when it was heard of.
@@ -192,7 +201,7 @@ func (r *simRules) event(life *simLife, e Event) {
 		return
 	}
 	silent := life.clock().Sub(life.heardOf(e.Group, e.Who.Member).sure)
-	session := life.m.cfg.consumer(e.Group).Session
+	session := simSession // at least
 	if mem := life.m.consumers[e.Group].members[e.Who.Member]; mem != nil && mem.desc.Classic != nil {
 		session = mem.desc.Classic.session()
 	}

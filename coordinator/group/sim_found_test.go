@@ -65,3 +65,23 @@ func TestI68_ADowngradeAmidstAReconciliationRebalances(t *testing.T) {
 		t.Errorf("%s, and a was to get two partitions", b.out[0])
 	}
 }
+
+// A static member that comes back is silent for as long as it says now, and not as it said when it was there before.
+func TestI72_AStaticMemberThatComesBackHasItsNewSession(t *testing.T) {
+	b := newBench(t)
+	instance := "i"
+	join := func(session time.Duration) {
+		b.handle("s", &Join{
+			Group: "g", Instance: &instance, Type: "consumer", Session: session, Rebalance: time.Minute, ClientID: "s",
+			Protocols: []Protocol{{Name: "range", Metadata: b.subscription("+t")}},
+		})
+	}
+	join(10 * b.cfg.MinSessionTimeout)
+	b.advance(b.cfg.InitialRebalanceDelay)
+	b.handle("s", &Sync{Group: "g", Member: b.ids["s"], Generation: 1})
+	join(b.cfg.MinSessionTimeout)
+	b.advance(b.cfg.MinSessionTimeout)
+	if g := b.m.groups["g"]; len(g.members) > 0 {
+		t.Errorf("it is still a member: %+v", g.members[0])
+	}
+}

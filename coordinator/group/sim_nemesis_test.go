@@ -10,7 +10,9 @@ func (w *simWorld) config() Config {
 	c := DefaultConfig()
 	c.NewMemberJoinTimeout = 4 * simSession
 	c.OffsetsRetention = simRetention
-	c.Consumer.Session, c.Consumer.Heartbeat = simSession, 2*time.Second
+	c.ConsumerOf = func(string) ConsumerConfig {
+		return ConsumerConfig{Session: w.session, Heartbeat: 2 * time.Second, AssignmentInterval: time.Second}
+	}
 	if w.opt.retention && w.storm {
 		c.OffsetsRetention, c.RetentionCheck = 15*time.Second, 5*time.Second
 	}
@@ -45,6 +47,12 @@ func (w *simWorld) nemesis() {
 			b.skew += int64(w.some(time.Hour) - 30*time.Minute)
 			w.note("the wall clock of broker %d jumps", b.id)
 			w.mark("a wall clock jumps")
+		}
+	case 4:
+		if w.opt.configs {
+			w.session = []time.Duration{simSession, 2 * simSession}[w.rng.IntN(2)]
+			w.note("consumers may be silent for %v", w.session)
+			w.mark("the session of consumers changes")
 		}
 	case 3:
 		if w.opt.topicChanges {
@@ -129,7 +137,7 @@ func (w *simWorld) twin(g *simGroup, m simMember) {
 // heal ends the storm: whoever is dead is started, unless it is one too many.
 func (w *simWorld) heal() {
 	w.note("the storm is over")
-	w.storm = false
+	w.storm, w.session = false, simSession
 	for _, l := range w.logs {
 		l.refusing = false
 		for _, life := range l.lives {

@@ -65,6 +65,7 @@ var simMarks = []string{
 	"records are refused",
 	"records of several decisions are parted",
 	"the removal of a consumer is refused",
+	"the session of consumers changes",
 }
 
 func simulate(seed uint64, record bool) (w *simWorld) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"regexp"
 	"slices"
 	"time"
 
@@ -93,6 +94,18 @@ func (t *simTopics) set(topics []Topic) {
 			}
 		})
 	}
+}
+
+// matching are the topics whose whole name the expression matches.
+func (t *simTopics) matching(expression string) []string {
+	names := []string{}
+	re := regexp.MustCompile("^(?:" + expression + ")$")
+	for name := range t.now.Names() {
+		if re.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // change makes, grows or deletes a topic. At least one stays.

@@ -33,7 +33,8 @@ type simWorld struct {
 	rules   *simRules
 
 	storm   bool
-	parting bool // everybody has been told to go
+	session time.Duration // of consumers
+	parting bool          // everybody has been told to go
 	marks   map[string]int
 	err     error
 	record  bool
@@ -60,6 +61,7 @@ type simOptions struct {
 	resubscribes  bool // members change what they subscribe to
 	admin         bool
 	sizeLimit     bool
+	configs       bool // the sessions of consumer groups change
 	retention     bool // offsets expire while the world runs
 }
 
@@ -90,7 +92,7 @@ func (b *simBroker) clock(now int64) time.Time { return simTime(simEpoch+now+b.s
 func (w *simWorld) begin(seed uint64, record bool) {
 	w.seed, w.record, w.storm = seed, record, true
 	w.rng, w.marks = rand.New(rand.NewPCG(seed, 7)), map[string]int{}
-	w.rules = newSimRules(w)
+	w.rules, w.session = newSimRules(w), simSession
 	w.opt = w.chooseOptions()
 	w.topics = newSimTopics(w)
 	for i := range w.opt.brokers {
@@ -108,7 +110,7 @@ func (w *simWorld) chooseOptions() simOptions {
 	o := simOptions{brokers: 2 + w.rng.IntN(2), logs: 1 + w.rng.IntN(2)}
 	flags := []*bool{
 		&o.moves, &o.zombies, &o.refusals, &o.cuts, &o.late, &o.pauses, &o.slow, &o.kills, &o.leaves, &o.jumps, &o.twins,
-		&o.slowCommits, &o.splits, &o.topicChanges, &o.resubscribes, &o.admin, &o.sizeLimit, &o.retention,
+		&o.slowCommits, &o.splits, &o.topicChanges, &o.resubscribes, &o.admin, &o.configs, &o.sizeLimit, &o.retention,
 	}
 	for _, f := range flags {
 		*f = w.rng.IntN(2) == 0
