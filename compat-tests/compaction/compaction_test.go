@@ -16,8 +16,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"moldau.io/moldau/compat-tests/harness"
+	"moldau.io/moldau/protocol/batch"
 )
 
 // TestACompactedTopicHasOneRecordForEachKey writes many values for few keys, takes some keys away, waits until the
@@ -176,12 +178,14 @@ func checkMetrics(t *testing.T, addr string) {
 	}
 }
 
-// TestCommittedOffsetsSurviveTheCleaning: the topic of the groups is compacted like any other, and what a coordinator
-// loads from it after a restart is what was committed last.
+// TestCommittedOffsetsSurviveTheCleaning: the topic of the groups is compacted like any other, down to one record for each
+// offset and for each thing that is kept of a consumer group. What a coordinator loads from it after a restart is what was
+// committed last, and a member of a consumer group goes on in its epoch.
 func TestCommittedOffsetsSurviveTheCleaning(t *testing.T) {
 	b := harness.Start(t, harness.Config{JavaHeap: "512M", Properties: map[string]string{
 		"log.cleaner.backoff.ms": "100", "log.cleaner.dedupe.buffer.size": "4194304", "log.initial.task.delay.ms": "100",
-		"offsets.topic.num.partitions": "1",
+		"offsets.topic.num.partitions": "1", "group.consumer.assignment.interval.ms": "0",
+		"group.consumer.min.assignment.interval.ms": "0",
 	}})
 	admin := kadm.NewClient(client(t, b))
 	ctx := context.Background()
@@ -203,7 +207,9 @@ func TestCommittedOffsetsSurviveTheCleaning(t *testing.T) {
 		t.Fatal(err)
 	}
 	const groups, rounds = 5, 100
+	member := &rider{}
 	for at := range int64(rounds) {
+		member.beat(t, b, at)
 		for g := range groups {
 			commit(fmt.Sprint("group-", g), at*10+int64(g))
 		}
@@ -211,9 +217,14 @@ func TestCommittedOffsetsSurviveTheCleaning(t *testing.T) {
 	if deleted, err := admin.DeleteGroups(ctx, "group-4"); err != nil || deleted["group-4"].Err != nil {
 		t.Fatal(err, deleted["group-4"].Err)
 	}
-	awaitCleanerRuns(t, b)
+	oncePerKey(t, b, awaitCleanerRuns(t, b))
 	check := func() {
 		t.Helper()
+		if before := member.epoch; before < rounds {
+			t.Errorf("the member is in epoch %d after %d changes", before, rounds)
+		} else if member.beat(t, b, -1); member.epoch != before {
+			t.Errorf("the member's epoch %d became %d", before, member.epoch)
+		}
 		for g := range groups {
 			got, err := admin.FetchOffsets(ctx, fmt.Sprint("group-", g))
 			if err != nil {
@@ -231,8 +242,61 @@ func TestCommittedOffsetsSurviveTheCleaning(t *testing.T) {
 	check()
 }
 
-// awaitCleanerRuns waits until the topic of the groups has been cleaned.
-func awaitCleanerRuns(t *testing.T, b *harness.Broker) {
+// rider is a member of a consumer group that subscribes to something else all the time.
+type rider struct{ epoch int32 }
+
+// beat changes the subscription, unless n is below 0.
+func (r *rider) beat(t *testing.T, b *harness.Broker, n int64) {
+	t.Helper()
+	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	req.Version, req.Group, req.MemberID, req.MemberEpoch = 1, "riders", "rider", r.epoch
+	if n >= 0 {
+		req.SubscribedTopicNames = []string{"consumed", fmt.Sprint("other-", n)}
+	}
+	if r.epoch == 0 {
+		req.RebalanceTimeoutMillis, req.Topics = 60_000, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	}
+	resp, err := req.RequestWith(context.Background(), client(t, b))
+	if err != nil || resp.ErrorCode != 0 {
+		t.Fatalf("heartbeat in epoch %d: %v %+v", r.epoch, err, resp)
+	}
+	r.epoch = resp.MemberEpoch
+}
+
+// oncePerKey looks at what is kept below the offset up to which the topic of the groups is cleaned.
+func oncePerKey(t *testing.T, b *harness.Broker, cleaned int64) {
+	t.Helper()
+	kept, records := map[string]int{}, 0
+	for _, segment := range b.Segments(t, "__consumer_offsets", 0) {
+		log, err := os.ReadFile(segment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for len(log) > 0 {
+			one, rest, err := batch.Next(log)
+			if err != nil {
+				break // the segment is preallocated, or was just removed
+			}
+			log = rest
+			for r, err := range one.Records(nil) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if int64(one.BaseOffset())+int64(r.OffsetDelta) < cleaned {
+					kept[string(r.Key)]++
+					records++
+				}
+			}
+		}
+	}
+	if records != len(kept) || len(kept) < 10 {
+		t.Errorf("of %d offsets %d records of %d keys are kept", cleaned, records, len(kept))
+	}
+	t.Logf("of %d offsets %d records are kept", cleaned, records)
+}
+
+// awaitCleanerRuns waits until the topic of the groups has been cleaned, and says up to where.
+func awaitCleanerRuns(t *testing.T, b *harness.Broker) int64 {
 	t.Helper()
 	pause := time.NewTicker(200 * time.Millisecond)
 	defer pause.Stop()
@@ -241,9 +305,10 @@ func awaitCleanerRuns(t *testing.T, b *harness.Broker) {
 		for _, line := range strings.Split(string(text), "\n") {
 			var at int64
 			if n, _ := fmt.Sscanf(line, "__consumer_offsets 0 %d", &at); n == 1 && at > 300 {
-				return
+				return at
 			}
 		}
 	}
 	t.Fatal("the topic of the groups is not cleaned")
+	return 0
 }
