@@ -78,6 +78,9 @@ func (a *commitAnswer) sort(im *meta.Image, t *kmsg.OffsetCommitRequestTopic, ve
 		topic = commitTopic{id: t.TopicID}
 		known, missing = im.TopicByID(t.TopicID), protocol.UnknownTopicID
 	}
+	if commit.Partitions == nil {
+		commit.Partitions = make([]group.CommitPartition, 0, len(t.Partitions))
+	}
 	for i := range t.Partitions {
 		p := &t.Partitions[i]
 		switch {

@@ -22,8 +22,14 @@ func (w *writer) batch(wallMillis int64, records []group.Record) batch.Batch {
 			b.Add(wallMillis, w.key, nil)
 		}
 	}
+	if cap(w.value) > keptValueBytes {
+		w.value = nil
+	}
 	return b.Build()
 }
+
+// keptValueBytes is how large a value the writer keeps room for.
+const keptValueBytes = 64 << 10
 
 // encode fills key and value. It is false for a tombstone.
 func (w *writer) encode(r *group.Record) (hasValue bool) {

@@ -20,6 +20,10 @@ const (
 	countInterval = time.Second     // how old metrics may be
 	reloadDelay   = 100 * time.Millisecond
 	reloadDelayUp = 10 * time.Second
+
+	complaintInterval = 10 * time.Second
+
+	keptRecords = 4096 // room for so many is kept for the next batch
 )
 
 // call is one request and where its answer goes.
@@ -56,6 +60,9 @@ type shard struct {
 	writer    writer
 	counted   time.Time // when count was made
 	stale     bool      // something happened since
+
+	complained time.Time // see complain
+	untold     int
 }
 
 // waiting is what will be answered once all below end is committed.
@@ -228,9 +235,15 @@ func (s *shard) flush(now time.Time) error {
 		return nil
 	}
 	eff := s.open
-	s.open, s.opened = group.Effects{Records: eff.Records[:0], Replies: eff.Replies[:0], Events: eff.Events[:0]}, 0
-	s.openBytes = 0
-	return s.commit(now, eff)
+	s.open, s.opened, s.openBytes = group.Effects{}, 0, 0
+	err := s.commit(now, eff)
+	if cap(eff.Records) <= keptRecords { // else a large commit would be held until the next one
+		clear(eff.Records)
+		clear(eff.Replies)
+		clear(eff.Events)
+		s.open = group.Effects{Records: eff.Records[:0], Replies: eff.Replies[:0], Events: eff.Events[:0]}
+	}
+	return err
 }
 
 // commit does what the machine asks: append, apply, and answer once that is committed. An error means that the log may
@@ -241,23 +254,36 @@ func (s *shard) commit(now time.Time, eff group.Effects) error {
 		if len(eff.Records) == 0 {
 			s.tell(now, eff.Events, true)
 			s.answer(now, eff.Replies, false)
+			clear(eff.Replies)
 			return nil
 		}
 		rest, err := s.append(now, &eff)
 		if err == nil {
 			s.tell(now, eff.Events, true)
 			s.answer(now, eff.Replies, true)
+			clear(eff.Records) // they are the machine's, which may not be called again soon
+			clear(eff.Replies)
 			return nil
 		}
 		code := protocol.CodeOf(err)
 		if !definite(code) {
 			return fmt.Errorf("append to %s-%d: %w", GroupsTopic, s.partition, err)
 		}
-		s.logger.Warn("records of groups were refused", "err", err)
+		s.complain(now, err)
 		// What was appended and applied before the refusal stays; the answers do not claim it.
 		eff.Records, eff.Cuts = rest, nil
 		eff = s.core.Rejected(now, eff, code)
 	}
+}
+
+// complain says that the log took no records, and no more than now and then: clients cause it by what they send.
+func (s *shard) complain(now time.Time, err error) {
+	if now.Sub(s.complained) < complaintInterval {
+		s.untold++
+		return
+	}
+	s.logger.Warn("records of groups were refused", "err", err, "untold", s.untold)
+	s.complained, s.untold = now, 0
 }
 
 // tell puts events into the journal: those that are so whatever becomes of the records beside them, or the others.

@@ -45,6 +45,7 @@ func TestHostileLoadHarmsNobody(t *testing.T) {
 	b := harness.Start(t, harness.Config{Kind: harness.Moldau}) // it is asked at its admin address, and its limits are its own
 	w := &world{T: t, b: b, h: startHonest(t, b.Addr)}
 	calm := w.h.median(t, 200)
+	w.makeGroups()
 	goroutines, files := w.goroutines(), w.files()
 	silent := w.fallSilent()
 	for _, attack := range []struct {
@@ -52,7 +53,7 @@ func TestHostileLoadHarmsNobody(t *testing.T) {
 		run  func(*world)
 	}{
 		{"garbage", garbage}, {"lengths", lengths}, {"declared", declared}, {"partitions", partitions}, {"tags", tags},
-		{"bombs", bombs}, {"crowd", crowd}, {"readers", readers},
+		{"bombs", bombs}, {"crowd", crowd}, {"readers", readers}, {"groups", groups},
 	} {
 		began := time.Now()
 		w.memory = 0

@@ -163,12 +163,23 @@ func (m *Machine) Deadline() time.Time {
 }
 
 func (m *Machine) begin() {
-	m.eff.Records = m.eff.Records[:0]
+	m.eff.Records = reuse(m.eff.Records)
 	m.eff.Cuts = m.eff.Cuts[:0]
-	m.eff.Replies = m.eff.Replies[:0]
-	m.eff.Events = m.eff.Events[:0]
+	m.eff.Replies = reuse(m.eff.Replies)
+	m.eff.Events = reuse(m.eff.Events)
 	m.making, m.makingClassic, m.upgrading = nil, nil, nil
 }
+
+// reuse empties a slice for the next call. What one large request took is not kept.
+func reuse[T any](s []T) []T {
+	clear(s)
+	if cap(s) > reusedMax {
+		return nil
+	}
+	return s[:0]
+}
+
+const reusedMax = 2048
 
 func (m *Machine) reply(t Ticket, resp Response) {
 	if t != 0 {
