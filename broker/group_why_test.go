@@ -98,7 +98,7 @@ func TestWhyAClassicGroupRebalances(t *testing.T) {
 	second := w.another()
 	second.named("other-lib", "2.0")
 	silent := joinReq("g", "", nil, "range")
-	silent.SessionTimeoutMillis = 300
+	silent.SessionTimeoutMillis = 2500
 	silent.MemberID = second.Do(brokertest.Latest(silent)).(*kmsg.JoinGroupResponse).MemberID
 	second.Send(second.Encode(brokertest.Latest(silent)))
 	rejoin := joinReq("g", a.MemberID, nil, "range")
@@ -115,7 +115,7 @@ func TestWhyAClassicGroupRebalances(t *testing.T) {
 	})
 	a = w.joined(rejoin)
 	w.synced("g", a.MemberID, nil, a.Generation)
-	w.because("g", "session-timeout", `member .* on 127.0.0.1 missed its heartbeat for \d+ ms`, 1)
+	w.because("g", "session-timeout", `member .* on 127.0.0.1 missed its heartbeat for [0-9.]+ s`, 1)
 	d := w.why("g", "the end of the silent one", func(*broker.GroupDetail) bool { return true })
 	if l := d.Last; l.Software != "other-lib 2.0" || l.Left != 1 || l.Generation != a.Generation {
 		t.Errorf("%+v", l)
@@ -209,7 +209,7 @@ func (w *groupWire) beats(req *kmsg.ConsumerGroupHeartbeatRequest, epoch int32) 
 
 func TestWhyAConsumerGroupRebalances(t *testing.T) {
 	w := newGroupWire(t, map[string]string{
-		"group.consumer.min.session.timeout.ms": "300", "group.consumer.session.timeout.ms": "500",
+		"group.consumer.min.session.timeout.ms": "300", "group.consumer.session.timeout.ms": "3000",
 		"group.consumer.min.heartbeat.interval.ms": "100", "group.consumer.heartbeat.interval.ms": "100",
 		"group.consumer.assignment.interval.ms": "0", "group.consumer.min.assignment.interval.ms": "0",
 		"group.consumer.max.size": "2",
@@ -235,7 +235,7 @@ func TestWhyAConsumerGroupRebalances(t *testing.T) {
 		d, err := w.broker.GroupDetail("g")
 		return err == nil && d.Last.Ended != nil && d.Last.Cause == "session-timeout"
 	})
-	w.because("g", "session-timeout", `member member-b on 127.0.0.1 missed its heartbeat for \d+ ms`, 1)
+	w.because("g", "session-timeout", `member member-b on 127.0.0.1 missed its heartbeat for [0-9.]+ s`, 1)
 	d := w.why("g", "the end of the silent one", func(*broker.GroupDetail) bool { return true })
 	if l := d.Last; l.Software != "other-lib 2.0" || l.Left != 1 || d.Type != "consumer" || d.State != "Stable" {
 		t.Errorf("%+v", d)

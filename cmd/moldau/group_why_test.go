@@ -106,7 +106,7 @@ func TestGroupWhyAMemberWasKilled(t *testing.T) {
 		}
 	}
 	s.why(b.admin, "database", settled(1))
-	dies := newMortal(t, s, "dies", "database", 1500*time.Millisecond)
+	dies := newMortal(t, s, "dies", "database", 3*time.Second)
 	d := s.why(b.admin, "database", settled(2))
 	if d.Last.Cause != "member-joined" || d.Last.ClientID != "dies" {
 		t.Errorf("why it rebalanced before: %+v", d.Last)
@@ -232,7 +232,7 @@ func TestGroupWhyFailures(t *testing.T) {
 // TestGroupWhyAMemberOfTheConsumerProtocolWasKilled: a process that is killed says no goodbye.
 func TestGroupWhyAMemberOfTheConsumerProtocolWasKilled(t *testing.T) {
 	b := start(t, t.TempDir(), nil, "--set", "group.consumer.min.session.timeout.ms=1000",
-		"--set", "group.consumer.session.timeout.ms=2000", "--set", "group.consumer.min.heartbeat.interval.ms=100",
+		"--set", "group.consumer.session.timeout.ms=3000", "--set", "group.consumer.min.heartbeat.interval.ms=100",
 		"--set", "group.consumer.heartbeat.interval.ms=200")
 	s := &shell{t, b.kafka}
 	s.do("topic", "create", "t", "-p", "2")
