@@ -121,6 +121,11 @@ func (w *wander) join(label string, m *wanderer) {
 	req := entering(1, w.group, m.id, w.topic)
 	if w.rng.IntN(3) == 0 {
 		w.subscribe(req)
+		if len(req.SubscribedTopicNames) == 0 {
+			// Kafka computes a target that is due with the subscriptions of before if who joins has none, and may give it
+			// partitions that it does not want.
+			req.SubscribedTopicNames = []string{w.s.name("none")}
+		}
 	}
 	if w.rng.IntN(20) == 0 {
 		req.RackID = ptr("rack")
