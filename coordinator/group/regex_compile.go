@@ -12,6 +12,8 @@ import (
 const (
 	regexBytesMax        = 32 << 10
 	regexInstructionsMax = 32 << 10
+	// regexSlowMax is for expressions with word boundaries, which take longer.
+	regexSlowMax = 500
 )
 
 // pattern is an expression that chooses topics by their whole names. The syntax is that of RE2/J 1.8, which Kafka uses,
@@ -25,7 +27,8 @@ const (
 // On what both take they agree about every name.
 type pattern struct {
 	whole *regexp.Regexp
-	size  int // instructions of its program
+	size  int        // instructions of its program
+	fast  *automaton // nil when the expression has word boundaries
 }
 
 // compilePattern makes a pattern. The text of the error is RE2/J's, as far as it knows the fault.
@@ -47,14 +50,15 @@ func compilePattern(expression string) (pattern, error) {
 	if err != nil {
 		return pattern{}, regexFault(err)
 	}
-	if len(prog.Inst) > regexInstructionsMax {
+	fast := newAutomaton(prog)
+	if n := len(prog.Inst); n > regexInstructionsMax || fast == nil && n > regexSlowMax {
 		return pattern{}, errRegexLarge
 	}
 	whole, err := regexp.Compile(`\A(?:` + expression + `)\z`)
 	if err != nil {
 		return pattern{}, regexFault(err)
 	}
-	return pattern{whole, len(prog.Inst)}, nil
+	return pattern{whole, len(prog.Inst), fast}, nil
 }
 
 // uncaptured is the tree without groups that remember what they matched. For each place in the expression that a match is at,
@@ -70,7 +74,14 @@ func uncaptured(re *syntax.Regexp) *syntax.Regexp {
 }
 
 // matches says whether the whole name fits.
-func (p pattern) matches(name string) bool { return p.whole.MatchString(name) }
+func (p pattern) matches(name string) bool {
+	if p.fast != nil {
+		if fits, known := p.fast.matches(name); known {
+			return fits
+		}
+	}
+	return p.whole.MatchString(name)
+}
 
 var (
 	errRegexLarge = errors.New("expression too large")

@@ -95,6 +95,7 @@ func TestExpressionsHaveLimits(t *testing.T) {
 		{"((.|a){100}b){9}", true},
 		{strings.Repeat("((.|a){100}b){9}", 50), false},
 		{`\pL{1000}`, true},
+		{`(a\b.?){200}`, false},
 	} {
 		if _, err := compilePattern(c.expression); (err == nil) != c.ok {
 			t.Errorf("%.30q with %d bytes: %v", c.expression, len(c.expression), err)
@@ -102,10 +103,32 @@ func TestExpressionsHaveLimits(t *testing.T) {
 	}
 }
 
+// TestManyNamesAreMatchedQuickly matches ten thousand names with expressions that may be at thousands of places at once.
+// The time is that of the test: with regexp it takes minutes.
+func TestManyNamesAreMatchedQuickly(t *testing.T) {
+	for _, expression := range []string{strings.Repeat(".?", 15_000), ".*(a|b|c).{0,900}", "(.?.?.?){999}", "(x+x+)+y", ".*[0-4].{12}"} {
+		p, err := compilePattern(expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		matched := 0
+		for i := range 10_000 {
+			if p.matches(fmt.Sprintf("topic-%s-%d", strings.Repeat("x", i%100), i*7919)) {
+				matched++
+			}
+		}
+		if p.fast == nil {
+			t.Errorf("%.20s has no automaton", expression)
+		}
+		t.Logf("%.20s: %d match, %d states", expression, matched, len(p.fast.states))
+	}
+}
+
 func FuzzCompilePattern(f *testing.F) {
 	for _, s := range []string{"a.*", `\Qa`, "(?i)x|y", "(a{2}){3}", "[^_].*", `\pL{9}`, "(?P<n>a)(?P<n>b)", ")("} {
 		f.Add(s, "orders")
 	}
+	f.Add(`(^a|b$|\Aa\z)+(?m:^|$)`, "ab")
 	f.Fuzz(func(t *testing.T, expression, name string) {
 		p, err := compilePattern(expression)
 		if err != nil {
