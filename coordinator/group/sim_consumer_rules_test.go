@@ -1,6 +1,10 @@
 package group
 
-import "slices"
+import (
+	"slices"
+
+	"moldau.io/moldau/protocol"
+)
 
 // written looks at a record that goes into a log, before the model has it: epochs rise (EpochMonotone).
 func (r *simRules) written(l *simLog, rec Record, converted bool) {
@@ -46,21 +50,15 @@ func (r *simRules) written(l *simLog, rec Record, converted bool) {
 // (ValidMemberEpoch), no partition with two owners (OneOwner), and targets that give each partition to one member that is
 // there and wants its topic (LegalTarget).
 func (r *simRules) consumerModel(id string, g *simModelGroup) {
-	if g.epoch == nil {
-		if len(g.members)+len(g.current)+len(g.targets)+len(g.regexes) > 0 || g.target != nil {
-			r.w.failf("group %s has no epoch and has members, targets or expressions", id)
-		}
+	if !g.consumer() {
 		return
 	}
 	if g.saved != nil {
 		r.w.failf("group %s is of both kinds", id)
 	}
-	targetEpoch := int32(0)
-	if g.target != nil {
-		targetEpoch = g.target.Epoch
-	}
-	if targetEpoch > g.epoch.Epoch {
-		r.w.failf("group %s has a target of epoch %d and is in epoch %d", id, targetEpoch, g.epoch.Epoch)
+	epoch, targetEpoch := g.epochs()
+	if targetEpoch > epoch {
+		r.w.failf("group %s has a target of epoch %d and is in epoch %d", id, targetEpoch, epoch)
 	}
 	owner := map[simTP]string{}
 	for _, name := range sortedKeys(g.current) {
@@ -68,9 +66,9 @@ func (r *simRules) consumerModel(id string, g *simModelGroup) {
 		if g.members[name] == nil {
 			r.w.failf("group %s knows what %s has, which is no member", id, simShort(name))
 		}
-		if c.Epoch > g.epoch.Epoch || c.Epoch > max(targetEpoch, 0) {
+		if c.Epoch > epoch || c.Epoch > targetEpoch {
 			r.w.failf("member %s of group %s is in epoch %d, the group in %d, its target in %d", simShort(name), id, c.Epoch,
-				g.epoch.Epoch, targetEpoch)
+				epoch, targetEpoch)
 		}
 		for _, t := range slices.Concat(c.Assigned, c.Revoking) {
 			for _, p := range t.Partitions {
@@ -83,6 +81,21 @@ func (r *simRules) consumerModel(id string, g *simModelGroup) {
 		}
 	}
 	r.targetModel(id, g)
+}
+
+// consumer says that it is a group of the consumer protocol.
+func (g *simModelGroup) consumer() bool { return g.epoch != nil || len(g.members) > 0 }
+
+// epochs of the group and of its target. A group whose only member wants nothing that is there has no record of either.
+func (g *simModelGroup) epochs() (epoch, target int32) {
+	epoch, target = initialEpoch, initialEpoch
+	if g.epoch != nil {
+		epoch = g.epoch.Epoch
+	}
+	if g.target != nil {
+		target = g.target.Epoch
+	}
+	return epoch, target
 }
 
 func (r *simRules) targetModel(id string, g *simModelGroup) {
@@ -109,7 +122,8 @@ func (r *simRules) targetModel(id string, g *simModelGroup) {
 // anybody wants (ValidStableGroup).
 func (g *simGroup) settledModel() string {
 	m := g.log.model.of(g.id)
-	if m.epoch == nil || m.target == nil || m.target.Epoch != m.epoch.Epoch {
+	epoch, targetEpoch := m.epochs()
+	if targetEpoch != epoch {
 		return "has no target for its epoch"
 	}
 	for _, name := range sortedKeys(m.members) {
@@ -122,7 +136,7 @@ func (g *simGroup) settledModel() string {
 		if target == nil { // it joined without a topic to subscribe to, which asks for no new target
 			target = &MemberTarget{}
 		}
-		if c == nil || c.Epoch != m.epoch.Epoch || c.State != MemberStable || len(c.Revoking) > 0 {
+		if c == nil || c.Epoch != epoch || c.State != MemberStable || len(c.Revoking) > 0 {
 			return "has member " + simShort(name) + ", which is not there yet"
 		}
 		if !slices.Equal(tpsOf(c.Assigned), tpsOf(target.Topics)) {
@@ -140,6 +154,22 @@ func tpsOf(ts []TopicPartitions) []simTP {
 		}
 	}
 	return set.sorted()
+}
+
+// mayBeat holds a heartbeat that was taken against the log: the member is there and knows its epoch, or the one before.
+func (r *simRules) mayBeat(life *simLife, req *ConsumerHeartbeat, eff Effects) {
+	if req.Epoch <= 0 || !life.leads() || len(eff.Replies) != 1 || codeOf(eff.Replies[0].Resp) != protocol.None {
+		return
+	}
+	c := life.log.model.of(req.Group).current[req.Member]
+	switch {
+	case c == nil:
+		r.w.failf("a heartbeat of %s was taken by group %s, where it is no member", simShort(req.Member), req.Group)
+	case req.Epoch == c.PreviousEpoch && req.Epoch != c.Epoch:
+		r.w.mark("a consumer that did not hear of its new epoch goes on")
+	case req.Epoch != c.Epoch:
+		r.w.failf("a heartbeat of %s in epoch %d was taken, it is in %d", simShort(req.Member), req.Epoch, c.Epoch)
+	}
 }
 
 // mayCommitConsumer holds a commit that a consumer group let through against the log: the member is there and knows its

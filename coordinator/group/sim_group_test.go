@@ -141,7 +141,7 @@ func (g *simGroup) restless() string {
 	if s := g.log.life.state(g.id); s != Stable {
 		return "is " + string(s)
 	}
-	if g.log.model.of(g.id).epoch != nil {
+	if g.log.model.of(g.id).consumer() {
 		if s := g.settledModel(); s != "" {
 			return s
 		}

@@ -15,6 +15,8 @@ import (
 //	AllOwned            in the end every partition that somebody wants has one (simGroup.restless)
 //	GenerationMonotone  after somebody was given partitions in a generation nobody is let into an earlier one (answered)
 //	SyncConsistent      in a generation a member gets one assignment, and no partition has two owners (synced)
+//	NothingEarly        nobody is told what is not committed (early)
+//	EpochFenced         heartbeats of another epoch than the member's are refused (mayBeat)
 //	CommitFenced        commits of another generation, or of nobody while there are members, are refused (handled)
 //	CommitMonotone      what is fetched is what the log has last (fetched); what was acknowledged is committed (answered)
 //	ExpiryRight         members go when they are silent for a session, by the monotonic clock, and not before (ticked)
@@ -127,6 +129,8 @@ func (r *simRules) handled(life *simLife, c *simCall, b *simBefore, eff Effects)
 		for _, reply := range eff.Replies {
 			r.fetched(life, req, reply.Resp.(*FetchResult))
 		}
+	case *ConsumerHeartbeat:
+		r.mayBeat(life, req, eff)
 	case *Join:
 		life.greet(req.Group)
 		if b.static == nil || life.m.groups[req.Group].state != Stable {
@@ -255,6 +259,34 @@ func (r *simRules) synced(req *Sync, resp *SyncResult) {
 	}
 }
 
+// early holds an answer that waits for nothing against what is not committed yet: a leader that is lost now takes that with
+// it, and nobody may have heard of it (LoadedBeforeServe).
+func (r *simRules) early(life *simLife, c *simCall, resp Response) {
+	l := life.log
+	if c == nil || !life.leads() || codeOf(resp) != protocol.None {
+		return
+	}
+	for _, e := range l.entries[l.committed:] {
+		if e.Group != c.req.GroupID() {
+			continue
+		}
+		told := false
+		switch req := c.req.(type) {
+		case *FetchOffsets:
+			told = e.Kind == KindCommit
+		case *Sync:
+			told = resp.(*SyncResult).Code == protocol.None && (e.Kind == KindSaved || e.Kind == KindCurrent && e.Name == req.Member)
+		case *ConsumerHeartbeat:
+			told = e.Kind == KindCurrent && e.Name == req.Member
+		case *Describe:
+			told = e.Kind == KindSaved
+		}
+		if told {
+			r.w.failf("a %T of group %s is answered, and what it tells is not committed: %s", c.req, e.Group, simShow(e.Record))
+		}
+	}
+}
+
 // committed finds acknowledged offsets in what is committed of the log.
 func (r *simRules) committed(life *simLife, req *CommitOffsets, resp *CommitResult) {
 	for _, p := range resp.Partitions {
@@ -291,7 +323,7 @@ func (r *simRules) taken(g *simGroup, m simMember, tp simTP) {
 			continue // it took the other's place, which will hear of it
 		}
 		other, mine := h.by.generationNow(), m.generationNow()
-		if model := g.log.model.of(g.id); model.epoch != nil {
+		if model := g.log.model.of(g.id); model.consumer() {
 			if model.members[h.member] != nil && model.members[m.memberID()] != nil {
 				r.w.failf("%s takes %v in epoch %d, and %s has it in %d and is a member", m.peer().name, tp, mine, h.by.peer().name, other)
 			}

@@ -317,6 +317,7 @@ func (life *simLife) answer(replies []Reply, hard bool) {
 	var later []Reply
 	for _, r := range replies {
 		if life.leads() && l.committed == len(l.entries) || life.frozen || !hard && !r.Stable {
+			l.w.rules.early(life, life.calls[r.To], r.Resp)
 			life.send(r.To, r.Resp)
 		} else {
 			later = append(later, r)
