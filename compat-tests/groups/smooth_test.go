@@ -15,9 +15,10 @@ const (
 	smoothPartitions = 12
 	smoothInterval   = 10 * time.Millisecond
 	// stopFactor is how much longer than the noise a pause must be to count as a stop. The noise is the longest pause
-	// that partitions had in the quiet part of the run, or that the onlooker had in the same moments, whichever is
-	// longer: what the machine and the program themselves do.
+	// that partitions had in the quiet part of the run, or that the onlooker had in the same moments, or two intervals
+	// of the writer, whichever is longer: what the machine and the program themselves do.
 	stopFactor = 4
+	noiseLeast = 2 * smoothInterval
 )
 
 // change is one member that joins or leaves.
@@ -77,7 +78,7 @@ func walk(s *story, start []member, changes []change) []step {
 		unmoved := h.Unmoved(from, to)
 		steps = append(steps, step{what: c.m.name + " " + what, unmoved: len(unmoved),
 			gap:   worst(h, name, unmoved, from, to),
-			noise: max(quiet, worst(s.history(onlooker.group), name, nil, from, to)),
+			noise: max(noiseLeast, quiet, worst(s.history(onlooker.group), name, nil, from, to)),
 			kept:  h.CheckKept(from, to),
 		})
 	}

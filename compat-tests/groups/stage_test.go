@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -498,11 +497,14 @@ func (w *writer) written() map[string]int64 {
 	return n
 }
 
-// awaitMore waits until a group has read n more records of every partition that is assigned.
+// awaitMore waits until a group has read n more records of every partition that a member has.
 func (s *story) awaitMore(group string, n int64) {
 	s.t.Helper()
 	s.mu.Lock()
-	before := maps.Clone(s.sight(group).read)
+	before := map[string]int64{}
+	for p := range s.sight(group).owner {
+		before[p] = s.sight(group).read[p]
+	}
 	s.mu.Unlock()
 	s.await(group, fmt.Sprintf("%d more records of every partition", n), func(g *sight) bool {
 		for p, read := range before {
