@@ -38,7 +38,7 @@ func (f *watchFrame) draw(columns, rows int) []string {
 		head = append(head, r.line(f.At))
 	}
 	if f.Trouble != "" {
-		head = append(head, "NO ANSWER, what follows is from before: "+f.Trouble)
+		head = append(head, "OUT OF SIGHT, what follows is from before: "+f.Trouble)
 	}
 	// Two tables, each with an empty line and a heading; the members get at most half of what is left.
 	room := len(f.Members) + len(f.Partitions)

@@ -84,7 +84,7 @@ func (h *watchHistory) observe(now time.Time, v groupView, detail *broker.GroupD
 		f := *h.last
 		f.At, f.Trouble, f.Events = now, trouble.Error(), nil
 		if h.last.Trouble == "" {
-			f.Events = []string{"no answer: " + f.Trouble}
+			f.Events = []string{"out of sight: " + f.Trouble}
 		}
 		h.last = &f
 		return &f
@@ -228,7 +228,7 @@ func (f *watchFrame) since(before *watchFrame) []string {
 	}
 	var events []string
 	if before.Trouble != "" {
-		events = append(events, "answers again")
+		events = append(events, "in sight again")
 	}
 	had, have := before.holding(), f.holding()
 	for _, m := range before.Members {

@@ -159,8 +159,8 @@ func TestWatchGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `10:00:01 database state=Stable members=2 partitions=4 lag=508 reads=-/s arrives=-/s
-10:00:02 database: no answer: gone away
-10:00:04 database: answers again
+10:00:02 database: out of sight: gone away
+10:00:04 database: in sight again
 10:00:04 database: member reader-1-1f0e8a3c-6f0f-4bb1-9a57-3a3f1d8e6f11 is gone
 10:00:04 database state=Stable members=1 partitions=4 lag=507 reads=0.3/s arrives=0.0/s
 `
