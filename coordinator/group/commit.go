@@ -1,6 +1,7 @@
 package group
 
 import (
+	"slices"
 	"time"
 
 	"moldau.io/moldau/protocol"
@@ -35,6 +36,7 @@ func (m *Machine) storeOffsets(now time.Time, t Ticket, r *CommitOffsets) {
 	if r.Retention >= 0 {
 		expires = wall + r.Retention.Milliseconds()
 	}
+	m.eff.Records = slices.Grow(m.eff.Records, len(r.Partitions))
 	for i := range r.Partitions {
 		p := &r.Partitions[i]
 		if p.Code != protocol.None {
