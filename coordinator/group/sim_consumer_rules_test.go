@@ -166,6 +166,12 @@ func (r *simRules) mayBeat(life *simLife, req *ConsumerHeartbeat, eff Effects) {
 	case c == nil:
 		r.w.failf("a heartbeat of %s was taken by group %s, where it is no member", simShort(req.Member), req.Group)
 	case req.Epoch == c.PreviousEpoch && req.Epoch != c.Epoch:
+		has := tpsOf(c.Assigned)
+		for _, tp := range tpsOf(req.Owned) {
+			if !slices.Contains(has, tp) {
+				r.w.failf("a heartbeat of %s in its epoch of before, %d, was taken with %v, which it was not assigned", simShort(req.Member), req.Epoch, tp)
+			}
+		}
 		r.w.mark("a consumer that did not hear of its new epoch goes on")
 	case req.Epoch != c.Epoch:
 		r.w.failf("a heartbeat of %s in epoch %d was taken, it is in %d", simShort(req.Member), req.Epoch, c.Epoch)

@@ -202,6 +202,9 @@ func (c *simConsumer) heartbeat() {
 	if c.instance != "" {
 		req.Instance = &c.instance
 	}
+	if c.w.storm && c.epoch > 2 && c.w.chance(100) {
+		req.Epoch -= 1 + int32(c.w.rng.IntN(2)) // what it was told was lost on the way between its own threads
+	}
 	if c.whole || c.anew {
 		req.Topics = append([]string{}, c.topics...)
 		if regex := c.regex; c.version > 0 {
