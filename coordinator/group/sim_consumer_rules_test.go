@@ -25,6 +25,7 @@ func (r *simRules) written(l *simLog, rec Record, converted bool) {
 	}
 	switch v := rec.Value.(type) {
 	case *Saved:
+		r.rejoined(rec.Group, g.saved, v)
 		if converted && v.Generation < r.generations[rec.Group] && len(v.Members) > 0 {
 			r.w.failf("group %s was in epoch %d and becomes a classic group of generation %d", rec.Group, r.generations[rec.Group], v.Generation)
 		}
@@ -42,6 +43,19 @@ func (r *simRules) written(l *simLog, rec Record, converted bool) {
 	case *Current:
 		if was := g.current[rec.Name]; was != nil && v.Epoch < was.Epoch && v.Epoch != leaveStaticEpoch {
 			r.w.failf("member %s of group %s falls from epoch %d to %d", simShort(rec.Name), rec.Group, was.Epoch, v.Epoch)
+		}
+	}
+}
+
+// rejoined holds the members of a new generation of a classic group against who joined it: others are out, but for static
+// members, who may come back within their sessions.
+func (r *simRules) rejoined(group string, was, is *Saved) {
+	if was == nil || is.Generation <= was.Generation || !r.purelyClassic(group) {
+		return
+	}
+	for _, mem := range is.Members {
+		if mem.Instance == nil && r.of(group).joined[mem.Member] != is.Generation {
+			r.w.failf("%s is a member of group %s in generation %d, which it did not join", simShort(mem.Member), group, is.Generation)
 		}
 	}
 }

@@ -44,7 +44,7 @@ type simConsumer struct {
 func newSimConsumer(g *simGroup, p simPeer, instance string) *simConsumer {
 	c := &simConsumer{simPeer: p, g: g, instance: instance, has: simSet{}, version: g.w.rng.IntN(2)}
 	c.topics = g.subscription()
-	if c.version > 0 && g.w.chance(4) {
+	if c.version > 0 && g.w.chance(3) {
 		c.topics, c.regex = nil, []string{"r.*", "orders|traces", ".*s"}[g.w.rng.IntN(3)]
 	}
 	c.assignor = []string{"", "uniform", "range"}[g.w.rng.IntN(3)]

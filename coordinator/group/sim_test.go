@@ -12,6 +12,38 @@ import (
 	"time"
 )
 
+// That the simulation finds what it is for was tried by planting one fault at a time. Each was found; this is the first seed
+// that failed then. Histories have changed since, so that it may be another one now.
+//
+//	the generation of a SyncGroup is not looked at                                             175
+//	the generation of a classic commit is not looked at                                          1
+//	who is no member may commit to a group with members                                          2
+//	a classic session goes by the wall clock                                                     2
+//	a classic heartbeat does not begin the session anew                                          1
+//	a member that does not rejoin in time stays                                                  3
+//	a member that asks again to join gets one answer only                                         1
+//	an assignment is told before it is committed                                                 1
+//	an offset is told before it is committed                                                    23
+//	a static member that comes back is not written                                               6
+//	a partition that somebody has not given back is given away                                   2
+//	a heartbeat that does not say what its sender has gives it back                             11
+//	a heartbeat of an old epoch is taken                                                         5
+//	the epoch does not rise when a consumer goes                                                 6
+//	what a removed consumer has is kept                                                          3
+//	changes of topics are not noticed                                                           22
+//	the epoch of a consumer's commit is not looked at                                            2
+//	members that reached the target are not counted anew when there is a new one                 2
+//	consumers that were loaded have no session                                                   2
+//	an expression that was forgotten comes back with a replay                                    3
+//	an upgrade forgets what members have                                                        12
+//	a downgrade begins with generation 1                                                        12
+//	offsets expire of topics that members are subscribed to                                      6
+//	a consumer's heartbeat does not begin the session anew                                       2
+//	a member whose step was refused loses its deadline                                          43
+//	a topic that was deleted and is made again is not found by expressions                     297
+//
+// A run of -sim.time on two busy cores has 500 seeds and more, on two idle ones some thousands.
+
 var (
 	simSeed    = flag.Uint64("sim.seed", 0, "run the simulation of groups with this seed only, and print its history")
 	simCount   = flag.Uint64("sim.seeds", 4000, "run the simulation of groups with so many seeds, as long as -sim.time allows")
@@ -56,6 +88,7 @@ var simMarks = []string{
 	"a topic grows",
 	"a topic is deleted",
 	"a topic is made",
+	"a topic is made again",
 	"a wall clock jumps",
 	"an assignment of a classic group is refused",
 	"an offset expires",

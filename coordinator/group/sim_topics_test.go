@@ -135,6 +135,9 @@ func (t *simTopics) change() {
 		w.note("topic %s is deleted", gone.Name)
 		w.mark("a topic is deleted")
 		t.set(slices.Delete(topics, i, i+1))
+		if w.chance(2) {
+			w.after(w.some(20*time.Second), func() { t.restore(gone.Name) })
+		}
 		for _, l := range w.logs { // as brokers do when they hear of it
 			w.after(w.some(2*time.Second), func() {
 				l.life.handle(&simCall{
@@ -143,6 +146,15 @@ func (t *simTopics) change() {
 				})
 			})
 		}
+	}
+}
+
+// restore makes a topic again that was deleted, in a new life.
+func (t *simTopics) restore(name string) {
+	if _, ok := t.now.Topic(name); !ok && t.w.storm {
+		t.w.note("topic %s is made again", name)
+		t.w.mark("a topic is made again")
+		t.add(name, 1+t.w.rng.IntN(5))
 	}
 }
 
