@@ -55,7 +55,7 @@ func TestQuick(t *testing.T) {
 		}
 	}
 	for i, b := range brokers {
-		peak, err := memory(b.PID(), "VmHWM")
+		peak, err := harness.Memory(b.PID(), "VmHWM")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func measureIdle(ctx context.Context, p *harness.Broker, f *figures) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	rss, err := memory(p.PID(), "VmRSS")
+	rss, err := harness.Memory(p.PID(), "VmRSS")
 	f.idle = append(f.idle, float64(rss)/(1<<20))
 	return err
 }
@@ -161,7 +161,7 @@ func measureRound(ctx context.Context, p *harness.Broker, round int, f *figures)
 		if err := touchPages(total + total/4); err != nil {
 			return err
 		}
-		userBefore, before, err := cpuTime(p.PID())
+		userBefore, before, err := harness.CPUTime(p.PID())
 		if err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func measureRound(ctx context.Context, p *harness.Broker, round int, f *figures)
 			return err
 		}
 		took := time.Since(began).Seconds()
-		userAfter, after, err := cpuTime(p.PID())
+		userAfter, after, err := harness.CPUTime(p.PID())
 		*cpu = append(*cpu, (after-before).Seconds()/(float64(total)/1e9))
 		*user = append(*user, (userAfter-userBefore).Seconds()/(float64(total)/1e9))
 		*rate = append(*rate, float64(total)/1e6/took)

@@ -3,12 +3,8 @@
 package settle
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -119,7 +115,7 @@ func measure(ctx context.Context, b *harness.Broker, round string, run func(cont
 		s.add(ctx, fmt.Sprintf("pair-%s-%d", round, i), "pairs", 2, 2, run)
 	}
 	s.dialled.Wait()
-	used, err := processorTime(b.PID())
+	_, used, err := harness.CPUTime(b.PID())
 	if err != nil {
 		return cost{}, err
 	}
@@ -128,7 +124,7 @@ func measure(ctx context.Context, b *harness.Broker, round string, run func(cont
 		return cost{}, err
 	}
 	got := cost{took: time.Since(began), generation: s.groups[0].newest()}
-	settled, err := processorTime(b.PID())
+	_, settled, err := harness.CPUTime(b.PID())
 	if err != nil {
 		return cost{}, err
 	}
@@ -138,7 +134,7 @@ func measure(ctx context.Context, b *harness.Broker, round string, run func(cont
 	case <-ctx.Done():
 		return cost{}, ctx.Err()
 	}
-	rested, err := processorTime(b.PID())
+	_, rested, err := harness.CPUTime(b.PID())
 	if err != nil {
 		return cost{}, err
 	}
@@ -152,25 +148,4 @@ func (g *crowd) newest() int32 {
 		n = max(n, p.generation)
 	}
 	return n
-}
-
-// processorTime is what a process has used so far, with the kernel's work for it.
-func processorTime(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	var ticks int64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }

@@ -1,6 +1,4 @@
-//go:build bench
-
-package quick
+package harness
 
 import (
 	"bytes"
@@ -11,9 +9,9 @@ import (
 	"time"
 )
 
-// cpuTime is the time that process pid has used since it started, in its own code and all in all, the kernel's work for it
+// CPUTime is the time that process pid has used since it started, in its own code and all in all, the kernel's work for it
 // included (fields 14 and 15 of /proc/PID/stat).
-func cpuTime(pid int) (user, all time.Duration, err error) {
+func CPUTime(pid int) (user, all time.Duration, err error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, 0, err
@@ -33,8 +31,8 @@ func cpuTime(pid int) (user, all time.Duration, err error) {
 	return time.Duration(ticks[0]) * tick, time.Duration(ticks[0]+ticks[1]) * tick, nil
 }
 
-// memory is one row of /proc/PID/status in bytes: VmRSS for what is resident now, VmHWM for its peak.
-func memory(pid int, row string) (int64, error) {
+// Memory is one row of /proc/PID/status in bytes: VmRSS for what is resident now, VmHWM for its peak.
+func Memory(pid int, row string) (int64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
