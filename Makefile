@@ -1,5 +1,5 @@
 # What CI runs is `bash test.sh`; the rest are shortcuts for daily work.
-.PHONY: build test unit fuzz-short lint compat compat-baseline bench bench-quick bench-storage
+.PHONY: build test unit fuzz-short lint compat compat-baseline bench bench-quick bench-storage bench-groups
 
 build: ## one static binary, bin/moldau
 	CGO_ENABLED=0 go build -trimpath -o bin/moldau ./cmd/moldau
@@ -34,3 +34,6 @@ compat: ## real clients, Apache Kafka's tools, the differential, the long scenar
 compat-baseline: ## the same against Apache Kafka: what fails there is wrong with the tests
 	bash compat-tests/setup/setup.sh
 	MOLDAU_COMPAT_BROKER=kafka go test -tags compat -p 1 -count=1 -timeout 60m ./compat-tests/...
+
+bench-groups: build ## how groups come to rest, next to Apache Kafka 4.4.0
+	go test -tags compat -count=1 -timeout 20m -run TestSettle -v ./compat-tests/settle
