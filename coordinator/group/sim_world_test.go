@@ -216,14 +216,18 @@ func (w *simWorld) play() {
 	w.run(time.Duration(90+w.rng.IntN(150))*time.Second, nil)
 	w.heal()
 	w.run(simSession, nil) // in which members hear that they are none any more
-	restless, next := "", w.now
+	// At rest is who has been so for a session: somebody may have a little time left that was given before.
+	restless, next, since, before := "", w.now, w.now, ""
 	calm := w.run(simCalm, func() bool {
 		if w.now < next {
 			return false
 		}
 		next = w.now + int64(500*time.Millisecond)
 		restless = w.restless()
-		return restless == ""
+		if at := w.generations(); restless != "" || at != before {
+			since, before = w.now, at
+		}
+		return w.now-since > int64(simSession+2*time.Second)
 	})
 	if w.err != nil {
 		return
@@ -232,7 +236,6 @@ func (w *simWorld) play() {
 		w.failf("%v after the last fault there is no rest: %s", simCalm, restless)
 		return
 	}
-	before := w.generations()
 	w.run(simQuiet, nil)
 	if restless = w.restless(); restless != "" {
 		w.failf("after it had come to rest: %s", restless)
