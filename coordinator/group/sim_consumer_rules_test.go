@@ -10,6 +10,9 @@ import (
 func (r *simRules) written(l *simLog, rec Record, converted bool) {
 	g := l.model.of(rec.Group)
 	if rec.Value == nil {
+		if rec.Kind == KindMember {
+			r.removed[rec.Group+"/"+rec.Name]++
+		}
 		if (rec.Kind == KindSaved || rec.Kind == KindEpoch) && !converted {
 			r.beginAnew(rec.Group) // generations and epochs begin anew
 		}

@@ -59,6 +59,7 @@ type simHold struct {
 	group  int    // which life of the group it was
 	// certain is false if it may have been told by a coordinator that is none any more.
 	certain bool
+	removed int // how often that member had been removed
 }
 
 func (w *simWorld) populate() {
@@ -101,6 +102,7 @@ func (g *simGroup) take(m simMember, tp simTP) {
 	g.w.rules.taken(g, m, tp)
 	g.held[tp] = append(g.held[tp], &simHold{
 		by: m, life: m.peer().life, member: m.memberID(), group: g.w.rules.lives[g.id], certain: g.w.rules.certain(),
+		removed: g.w.rules.removed[g.id+"/"+m.memberID()],
 	})
 }
 

@@ -24,6 +24,7 @@ import (
 //	Replay              a machine made from the log, compacted or not, has the same hard state (replayed)
 //	NothingIsLeft       when all have gone no ticket, alarm or group remains (checkEmpty, checkGone)
 type simRules struct {
+	removed     map[string]int // how often a member of a consumer group was, by group/member
 	w           *simWorld
 	told        map[string]*simTold
 	generations map[string]int32 // of groups, when they became groups of the other kind
@@ -64,7 +65,7 @@ type simMemberSeen struct {
 }
 
 func newSimRules(w *simWorld) *simRules {
-	return &simRules{w: w, told: map[string]*simTold{}, lives: map[string]int{}, generations: map[string]int32{}}
+	return &simRules{w: w, told: map[string]*simTold{}, lives: map[string]int{}, removed: map[string]int{}, generations: map[string]int32{}}
 }
 
 func (r *simRules) beginAnew(group string) {
@@ -315,6 +316,9 @@ func (r *simRules) taken(g *simGroup, m simMember, tp simTP) {
 		if h.by == m {
 			r.w.failf("%s takes %v twice", m.peer().name, tp)
 			return
+		}
+		if h.removed != r.removed[g.id+"/"+h.member] {
+			continue // it was removed and has joined again, without hearing that what it has was given away
 		}
 		if h.group != r.lives[g.id] || !h.certain || !r.certain() {
 			continue
