@@ -46,7 +46,7 @@ import (
 
 var (
 	simSeed    = flag.Uint64("sim.seed", 0, "run the simulation of groups with this seed only, and print its history")
-	simCount   = flag.Uint64("sim.seeds", 4000, "run the simulation of groups with so many seeds, as long as -sim.time allows")
+	simCount   = flag.Uint64("sim.seeds", 2400, "run the simulation of groups with so many seeds, as long as -sim.time allows")
 	simTimeMax = flag.Duration("sim.time", 45*time.Second, "stop the simulation of groups after this time")
 )
 
