@@ -216,4 +216,4 @@ func announcedIsSubset(t *testing.T, kafka, other *harness.Broker) {
 
 // requiredKeys are the APIs that moldau serves. Groups, transactions and security add theirs.
 var requiredKeys = []int16{0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37, 42, 44,
-	47, 60, 61, 74, 75}
+	47, 57, 60, 61, 68, 69, 74, 75}

@@ -57,6 +57,7 @@ func folderOf(resp kmsg.Response, topic string) (dir string, moving bool) {
 					continue
 				}
 				if moving = moving || p.IsFuture; !p.IsFuture {
+					moving = moving || dir != "" // Kafka shows the log in both folders until it has let go of the old one
 					dir = d.Dir
 				}
 			}

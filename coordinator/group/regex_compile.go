@@ -21,8 +21,9 @@ const (
 //
 //   - Go refuses, and so do we: repetitions of repetitions beyond 1000, nesting deeper than 1000, and an escaped
 //     character outside of ASCII, which no topic has in its name.
-//   - Go takes, and so do we: an operator behind a brace that is a character, as in {*, and names of character classes
-//     that are newer than RE2/J or in another case, as in \p{greek}.
+//   - Go takes, and so do we: an operator behind a brace that is a character, as in {*, the characters [: in a class that
+//     do not begin a name, as in [[:], and names of character classes that are newer than RE2/J or in another case, as in
+//     \p{greek}.
 //
 // On what both take they agree about every name.
 type pattern struct {
