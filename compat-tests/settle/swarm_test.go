@@ -205,7 +205,7 @@ func (p *pulse) quicken() { p.next = pulseFirst }
 func (p *pulse) wait(ctx context.Context) bool {
 	t := time.NewTimer(p.next)
 	defer t.Stop()
-	p.next = min(2*p.next, pulseLast)
+	p.next = min(p.next*5/4, pulseLast)
 	select {
 	case <-t.C:
 		return true
