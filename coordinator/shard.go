@@ -75,14 +75,19 @@ type waiting struct {
 func (s *shard) submit(c call) {
 	select {
 	case s.calls <- c:
-		// run may have ended between the two; then nobody would take the call, unless its last look does.
-		select {
-		case <-s.done:
-			s.refuseQueued()
-		default:
-		}
+		s.taken()
 	case <-s.done:
 		c.reply(c.req.Refuse(protocol.NotCoordinator))
+	}
+}
+
+// taken follows every call that was queued: run may have ended meanwhile; then nobody would take the call, unless its last
+// look does.
+func (s *shard) taken() {
+	select {
+	case <-s.done:
+		s.refuseQueued()
+	default:
 	}
 }
 
@@ -90,11 +95,7 @@ func (s *shard) submit(c call) {
 func (s *shard) offer(c call) {
 	select {
 	case s.calls <- c:
-		select {
-		case <-s.done:
-			s.refuseQueued()
-		default:
-		}
+		s.taken()
 	case <-s.done:
 		c.reply(c.req.Refuse(protocol.NotCoordinator))
 	default:

@@ -65,14 +65,7 @@ func (c *cluster) explain(err error) error {
 
 // admin runs f with an administration client, within the timeout.
 func (c *cluster) admin(ctx context.Context, f func(context.Context, *kadm.Client) error) error {
-	cl, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	return f(ctx, kadm.NewClient(cl))
+	return c.groups(ctx, func(ctx context.Context, adm groupAdmin) error { return f(ctx, adm.Client) })
 }
 
 // wayOut is what to do about an error, by Kafka's code.

@@ -96,7 +96,7 @@ func printWhy(w world, d *broker.GroupDetail, now time.Time) error {
 			event = fmt.Sprintf("%s (%d times)", event, e.Count)
 		}
 		t.row(e.At.Local().Format("2006-01-02 15:04:05.000"), event, e.Generation, e.Members, ageCell(e.Seconds),
-			cell(e.ClientID), cell(e.Host), cell(e.Software), cell(e.Member), cell(e.Reason))
+			dash(e.ClientID), dash(e.Host), dash(e.Software), dash(e.Member), dash(e.Reason))
 	}
 	return t.flush()
 }
@@ -109,11 +109,11 @@ func rebalanceLine(r *broker.RebalanceStatus, now time.Time) string {
 	} else {
 		line += ", took " + ageCell(&r.Seconds)
 	}
-	line += ": " + cell(r.Reason)
+	line += ": " + dash(harmless(r.Reason))
 	var who []string
 	for _, kv := range [...][2]string{{"client", r.ClientID}, {"instance", r.Instance}, {"software", r.Software}} {
 		if kv[1] != "" {
-			who = append(who, kv[0]+" "+cell(kv[1]))
+			who = append(who, kv[0]+" "+dash(harmless(kv[1])))
 		}
 	}
 	if len(who) > 0 {
@@ -121,7 +121,7 @@ func rebalanceLine(r *broker.RebalanceStatus, now time.Time) string {
 	}
 	line += fmt.Sprintf("; %d joined, %d gone", r.Joined, r.Left)
 	if r.Begun > 1 {
-		line += fmt.Sprintf("; begun anew %d times, last since %s", r.Begun-1, cell(r.Again))
+		line += fmt.Sprintf("; begun anew %d times, last since %s", r.Begun-1, dash(harmless(r.Again)))
 	}
 	return line
 }
@@ -138,14 +138,4 @@ func ageCell(seconds *float64) string {
 		return d.Round(time.Millisecond).String()
 	}
 	return d.Round(time.Second).String()
-}
-
-// cell is text that clients have chosen, on one line and without what a terminal would act on.
-func cell(s string) string {
-	return dash(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s))
 }
