@@ -107,7 +107,7 @@ func (b *Broker) sayNotes(notes []string) {
 // sayRefused names the configurations that were not taken.
 func (b *Broker) sayRefused(r meta.AdoptReply) {
 	for _, c := range r.Refused {
-		b.log.Warn("a setting is not taken over", "resource", c.Resource.Name, "key", c.Key, "err", c.Err)
+		b.log.Warn("a setting is not taken over", "resource", c.Resource.Name, "key", c.Key, "err", c.Outcome.Err())
 	}
 }
 

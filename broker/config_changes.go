@@ -62,7 +62,7 @@ func (b *Broker) alterConfigs(r *request, changes []configChange, replace, valid
 		case err != nil:
 			c.err = adminError(err)
 		default:
-			c.err, results = results[0].Err, results[1:]
+			c.err, results = results[0].Outcome.Err(), results[1:]
 		}
 	}
 }

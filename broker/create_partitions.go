@@ -48,7 +48,7 @@ func handleCreatePartitions(b *Broker, r *request) {
 		return
 	}
 	for _, t := range reply.(meta.CreatePartitionsReply).Topics {
-		answer(t.Name, t.Err)
+		answer(t.Name, t.Outcome.Err())
 	}
 	r.Reply(resp)
 }

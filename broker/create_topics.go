@@ -47,8 +47,8 @@ func handleCreateTopics(b *Broker, r *request) {
 	}
 	view := config.NewView(b.static, b.image())
 	for _, t := range reply.(meta.CreateTopicsReply).Topics {
-		if t.Err != nil {
-			resp.Topics = append(resp.Topics, refusedTopic(t.Name, t.Err))
+		if err := t.Outcome.Err(); err != nil {
+			resp.Topics = append(resp.Topics, refusedTopic(t.Name, err))
 			continue
 		}
 		resp.Topics = append(resp.Topics, createdTopic(t, view))

@@ -107,7 +107,7 @@ func (d *topicDeletion) take(reply meta.Reply, err error) {
 		return
 	}
 	for _, t := range reply.(meta.DeleteTopicsReply).Topics {
-		d.answer(t.Name, t.ID, t.Err)
+		d.answer(t.Name, t.ID, t.Outcome.Err())
 	}
 }
 

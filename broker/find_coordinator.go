@@ -118,7 +118,7 @@ func (c *coordinatorOf) makeTopic() {
 	defer cancel()
 	reply, err := c.b.propose(ctx, meta.CreateTopics{Topics: []meta.NewTopic{c.b.offsetsTopic(c.im)}})
 	if err == nil {
-		err = reply.(meta.CreateTopicsReply).Topics[0].Err
+		err = reply.(meta.CreateTopicsReply).Topics[0].Outcome.Err()
 	}
 	if err != nil && !errors.Is(err, protocol.TopicAlreadyExists) {
 		c.r.log().Warn("the topic of the groups was not made", "topic", coordinator.GroupsTopic, "err", err)

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -189,8 +188,8 @@ func (m *metadataAnswer) create(missing []string) {
 		return
 	}
 	for _, t := range reply.(meta.CreateTopicsReply).Topics {
-		if t.Err != nil && !errors.Is(t.Err, protocol.TopicAlreadyExists) { // another client was faster
-			m.b.firsts.warn(m.r.log(), "auto-create "+t.Name, "topic was not created", "topic", t.Name, "err", t.Err)
+		if code := t.Outcome.Code; code != protocol.None && code != protocol.TopicAlreadyExists { // another client was faster
+			m.b.firsts.warn(m.r.log(), "auto-create "+t.Name, "topic was not created", "topic", t.Name, "err", t.Outcome.Err())
 		}
 	}
 	m.im = m.b.image()

@@ -32,7 +32,7 @@ func handleUpdateFeatures(b *Broker, r *request) {
 	defer cancel()
 	reply, err := b.propose(ctx, cmd)
 	if err == nil {
-		err = reply.(meta.UpdateFeaturesReply).Err
+		err = reply.(meta.UpdateFeaturesReply).Outcome.Err()
 	}
 	if err != nil {
 		text := "The update failed for all features since the following feature had an error: " + err.Error()

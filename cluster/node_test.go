@@ -120,7 +120,7 @@ func TestTheSecondOfTwoEqualCommandsIsRefusedInOneBatch(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			switch r := propose(t, n, create("same", 1)).(meta.CreateTopicsReply); protocol.CodeOf(r.Topics[0].Err) {
+			switch r := propose(t, n, create("same", 1)).(meta.CreateTopicsReply); protocol.CodeOf(r.Topics[0].Outcome.Err()) {
 			case protocol.None:
 				made.Add(1)
 			case protocol.TopicAlreadyExists:

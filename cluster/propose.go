@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"moldau.io/moldau/cluster/meta"
 	"moldau.io/moldau/cluster/quorum"
@@ -86,7 +87,7 @@ func (n *Node) process(calls []call) {
 	results := make([]result, len(calls))
 	var recs []meta.Record
 	for i, c := range calls {
-		made, reply, err := n.controller.Handle(c.cmd)
+		made, reply, err := n.controller.Handle(time.Now(), c.cmd)
 		if err == nil {
 			err = n.controller.Apply(made...)
 		}

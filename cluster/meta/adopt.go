@@ -94,13 +94,13 @@ func (c *Controller) adoptConfigs(set AdoptedConfigs, topics []Topic, reply *Ado
 	next := map[string]string{}
 	for _, k := range slices.Sorted(maps.Keys(set.Values)) {
 		if err := c.checkConfigs(set.Resource, map[string]string{k: set.Values[k]}); err != nil {
-			reply.Refused = append(reply.Refused, RefusedConfig{set.Resource, k, err})
+			reply.Refused = append(reply.Refused, RefusedConfig{set.Resource, k, OutcomeOf(err)})
 			continue
 		}
 		next[k] = set.Values[k]
 	}
 	if err := c.checkConfigs(set.Resource, next); err != nil {
-		reply.Refused = append(reply.Refused, RefusedConfig{set.Resource, "", err})
+		reply.Refused = append(reply.Refused, RefusedConfig{set.Resource, "", OutcomeOf(err)})
 		return nil
 	}
 	now := c.image.Configs(set.Resource.Type, set.Resource.Name)

@@ -27,7 +27,7 @@ func (c *Controller) alterConfigs(cmd AlterConfigs) ([]Record, Reply, error) {
 			seen[ar.Resource] = struct{}{}
 			made, err = c.alterResource(ar, cmd.Replace)
 		}
-		reply.Resources = append(reply.Resources, ResourceResult{Resource: ar.Resource, Err: err})
+		reply.Resources = append(reply.Resources, ResourceResult{Resource: ar.Resource, Outcome: OutcomeOf(err)})
 		recs = append(recs, made...)
 	}
 	if cmd.ValidateOnly {

@@ -30,10 +30,144 @@ type (
 		// SameEpochs says that the broker has lost no record since it was here last and that its partitions are to go on in
 		// the same leader epochs.
 		SameEpochs bool
+
+		// Incarnation is drawn at each start of the process, so that a registration that is repeated is told from another
+		// process with the same id.
+		Incarnation protocol.TopicID
+
+		// CleanEpoch is the epoch under which this broker ended in order, all its logs flushed; -1 where it did not. A broker
+		// that did not may have lost records: it leaves every ISR and ELR that it is in (KIP-966).
+		CleanEpoch int64
+
+		Cluster  string
+		Quorum   uint64
+		Version  string
+		Features []FeatureRange
 	}
 
 	// RegisterBrokerReply tells the broker under which epoch it is known from now on.
 	RegisterBrokerReply struct{ Epoch int64 }
+
+	// BrokerHeartbeat renews a broker's lease with the controller (BrokerHeartbeatManager). A broker is fenced from its
+	// registration on until it has applied the metadata up to that, and when its lease runs out.
+	BrokerHeartbeat struct {
+		ID           protocol.BrokerID
+		Epoch        int64
+		Offset       int64 // of the metadata that it has applied
+		WantFence    bool
+		WantShutdown bool
+	}
+
+	// BrokerHeartbeatReply tells a broker its own state.
+	BrokerHeartbeatReply struct {
+		CaughtUp bool
+		Fenced   bool
+		Shutdown bool // it leads nothing any more and may stop
+	}
+
+	// BrokerGone says that a process is known to have ended: its address refuses connections. The broker is fenced at once,
+	// unless it has registered anew meanwhile.
+	BrokerGone struct {
+		ID    protocol.BrokerID
+		Epoch int64
+	}
+
+	// BrokerGoneReply has nothing to say.
+	BrokerGoneReply struct{}
+
+	// AdmitNode gives a node that wants to join its id: the one that it asks for, or that of the dead broker that was last
+	// at its address, or a new one.
+	AdmitNode struct {
+		Asked   protocol.BrokerID // -1: any
+		Cluster string            // its cluster address
+		Quorum  uint64            // drawn by the node; one that comes back with the same has lost nothing
+	}
+
+	// AdmitNodeReply is who the node is from now on.
+	AdmitNodeReply struct {
+		ID        protocol.BrokerID
+		ClusterID string
+	}
+
+	// UnregisterBroker forgets a broker that is not alive.
+	UnregisterBroker struct{ ID protocol.BrokerID }
+
+	// UnregisterBrokerReply has nothing to say.
+	UnregisterBrokerReply struct{}
+
+	// DrainBroker has everything moved off a broker, or ends that.
+	DrainBroker struct {
+		ID    protocol.BrokerID
+		Drain bool
+	}
+
+	// DrainBrokerReply has nothing to say.
+	DrainBrokerReply struct{}
+
+	// AlterPartition is a leader's wish to change who is in sync with it, for several partitions, each by itself.
+	AlterPartition struct {
+		Broker      protocol.BrokerID
+		BrokerEpoch int64
+		Partitions  []ISRChange
+	}
+
+	// ISRChange is the change to one partition.
+	ISRChange struct {
+		Topic       protocol.TopicID
+		Partition   int32
+		LeaderEpoch protocol.Epoch
+		Epoch       int32 // of the partition, that the change starts from
+		ISR         []ISRMember
+		Recovered   bool // an uncleanly elected leader has recovered
+	}
+
+	// ISRMember is a replica that is to be in sync, and the registration under which it has caught up (KIP-903).
+	ISRMember struct {
+		ID    protocol.BrokerID
+		Epoch int64 // -1: not known
+	}
+
+	// AlterPartitionReply has one result for each change, in their order.
+	AlterPartitionReply struct{ Partitions []ISRChanged }
+
+	// ISRChanged is the partition after the change, or why there was none.
+	ISRChanged struct {
+		Code      protocol.Code
+		Partition Partition
+	}
+
+	// ElectLeaders elects the preferred replicas, or where Unclean is set any replica that is alive.
+	ElectLeaders struct {
+		Unclean    bool
+		All        bool
+		Partitions []protocol.TopicPartition
+	}
+
+	// ElectLeadersReply has one result for each partition of the command; with All, for those that were elected or failed.
+	ElectLeadersReply struct{ Partitions []PartitionResult }
+
+	// PartitionResult is what became of one partition.
+	PartitionResult struct {
+		Partition protocol.TopicPartition
+		Outcome   Outcome
+	}
+
+	// AlterReassignments starts, changes and cancels the moves of partitions to other replicas.
+	AlterReassignments struct {
+		Partitions []Reassignment
+
+		// KeepFactor refuses what would change how many replicas a partition has.
+		KeepFactor bool
+	}
+
+	// Reassignment gives a partition other replicas. Nil ones cancel the reassignment that goes on.
+	Reassignment struct {
+		Partition protocol.TopicPartition
+		Replicas  []protocol.BrokerID
+	}
+
+	// AlterReassignmentsReply has one result for each partition of the command, in its order.
+	AlterReassignmentsReply struct{ Partitions []PartitionResult }
 
 	// CreateTopics creates topics, each by itself: some may fail and others not.
 	CreateTopics struct {
@@ -69,7 +203,7 @@ type (
 	// CreatedTopic is what became of one NewTopic. Only Name and Err are set where Err is.
 	CreatedTopic struct {
 		Name              string
-		Err               error
+		Outcome           Outcome
 		ID                protocol.TopicID // with ValidateOnly: an id that nothing has
 		Partitions        int32
 		ReplicationFactor int16
@@ -90,9 +224,9 @@ type (
 
 	// DeletedTopic is what became of one TopicRef. Name and ID are both set where the topic was found.
 	DeletedTopic struct {
-		Name string
-		ID   protocol.TopicID
-		Err  error
+		Name    string
+		ID      protocol.TopicID
+		Outcome Outcome
 	}
 
 	// CreatePartitions adds partitions to topics, each topic by itself.
@@ -114,8 +248,8 @@ type (
 
 	// TopicResult is what became of one topic.
 	TopicResult struct {
-		Name string
-		Err  error
+		Name    string
+		Outcome Outcome
 	}
 
 	// AlterConfigs changes configurations, each resource by itself.
@@ -144,7 +278,7 @@ type (
 	// ResourceResult is what became of one resource.
 	ResourceResult struct {
 		Resource Resource
-		Err      error
+		Outcome  Outcome
 	}
 
 	// UpdateFeatures finalizes features at other levels, all or none.
@@ -170,7 +304,7 @@ type (
 	}
 
 	// UpdateFeaturesReply says what was wrong with the first update that was.
-	UpdateFeaturesReply struct{ Err error }
+	UpdateFeaturesReply struct{ Outcome Outcome }
 
 	// Adopt takes over what another broker's metadata says of the same cluster: it begins the cluster where there is none,
 	// and else brings topics that were adopted before up to what they have become since.
@@ -196,7 +330,7 @@ type (
 	RefusedConfig struct {
 		Resource Resource
 		Key      string
-		Err      error
+		Outcome  Outcome
 	}
 
 	// AllocateProducerIDs asks for a block of producer ids that nobody else will ever be given.
@@ -240,6 +374,24 @@ func (AlterConfigs) command()        {}
 func (AllocateProducerIDs) command() {}
 func (UpdateFeatures) command()      {}
 func (Adopt) command()               {}
+
+func (BrokerHeartbeat) command()    {}
+func (BrokerGone) command()         {}
+func (AdmitNode) command()          {}
+func (UnregisterBroker) command()   {}
+func (DrainBroker) command()        {}
+func (AlterPartition) command()     {}
+func (ElectLeaders) command()       {}
+func (AlterReassignments) command() {}
+
+func (BrokerHeartbeatReply) reply()    {}
+func (BrokerGoneReply) reply()         {}
+func (AdmitNodeReply) reply()          {}
+func (UnregisterBrokerReply) reply()   {}
+func (DrainBrokerReply) reply()        {}
+func (AlterPartitionReply) reply()     {}
+func (ElectLeadersReply) reply()       {}
+func (AlterReassignmentsReply) reply() {}
 
 func (BootstrapReply) reply()           {}
 func (RegisterBrokerReply) reply()      {}

@@ -3,6 +3,7 @@ package meta
 import (
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/protocol"
@@ -55,7 +56,9 @@ func NewController(cfg ControllerConfig, im *Image) *Controller {
 
 // Handle decides one command. It changes nothing: the caller puts the records into the log and calls Apply, and gives the
 // reply away once they are committed. The error is a refusal of the whole command.
-func (c *Controller) Handle(cmd Command) ([]Record, Reply, error) {
+//
+// now is monotonic where it decides about leases.
+func (c *Controller) Handle(now time.Time, cmd Command) ([]Record, Reply, error) {
 	switch cmd := cmd.(type) {
 	case Bootstrap:
 		return c.bootstrap(cmd)

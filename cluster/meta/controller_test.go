@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"moldau.io/moldau/protocol"
 )
@@ -33,7 +34,7 @@ func newPlant(t *testing.T, brokers int) *plant {
 
 func (p *plant) try(cmd Command) (Reply, error) {
 	p.Helper()
-	recs, reply, err := p.c.Handle(cmd)
+	recs, reply, err := p.c.Handle(time.Time{}, cmd)
 	if err == nil {
 		if err := p.c.Apply(recs...); err != nil {
 			p.Fatalf("%T: the controller's own records cannot be applied: %v", cmd, err)
@@ -127,7 +128,7 @@ func TestRule109_CreateTopicsRefusals(t *testing.T) {
 		{"partition twice", NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1,
 			Assignments: []Assignment{{0, ids{1}}, {0, ids{1}}}}, protocol.InvalidReplicaAssignment},
 	} {
-		p.want(c.what, p.create(c.nt).Err, c.code)
+		p.want(c.what, p.create(c.nt).Outcome.Err(), c.code)
 	}
 	if p.c.image.Offset() != offset {
 		t.Errorf("refused commands left records")
@@ -137,7 +138,7 @@ func TestRule109_CreateTopicsRefusals(t *testing.T) {
 func TestRule109_CreateTopicsFillsInDefaults(t *testing.T) {
 	p := newPlant(t, 3)
 	got := p.create(NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Configs: []ConfigPair{{"cleanup.policy", ptr("compact")}}})
-	if got.Err != nil || got.Partitions != 3 || got.ReplicationFactor != 1 || got.ID.IsZero() || got.Configs["cleanup.policy"] != "compact" {
+	if got.Outcome.Err() != nil || got.Partitions != 3 || got.ReplicationFactor != 1 || got.ID.IsZero() || got.Configs["cleanup.policy"] != "compact" {
 		t.Errorf("%+v", got)
 	}
 	topic := p.c.image.Topic("a")
@@ -158,7 +159,7 @@ func TestRule109_ValidateOnlyAnswersFullyAndCreatesNothing(t *testing.T) {
 	p := newPlant(t, 1)
 	r := p.do(CreateTopics{ValidateOnly: true, Topics: []NewTopic{{Name: "a", Partitions: 2, ReplicationFactor: 1}}})
 	got := r.(CreateTopicsReply).Topics[0]
-	if got.Err != nil || got.Partitions != 2 || got.ReplicationFactor != 1 || got.ID.IsZero() {
+	if got.Outcome.Err() != nil || got.Partitions != 2 || got.ReplicationFactor != 1 || got.ID.IsZero() {
 		t.Errorf("%+v", got)
 	}
 	if p.c.image.Topic("a") != nil {
@@ -170,7 +171,7 @@ func TestRule109_ManualAssignmentIsKept(t *testing.T) {
 	p := newPlant(t, 3)
 	got := p.create(NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1,
 		Assignments: []Assignment{{1, ids{3, 1}}, {0, ids{2, 3}}}})
-	if got.Err != nil || got.Partitions != 2 || got.ReplicationFactor != 2 {
+	if got.Outcome.Err() != nil || got.Partitions != 2 || got.ReplicationFactor != 2 {
 		t.Fatalf("%+v", got)
 	}
 	ps := p.c.image.Topic("a").Partitions
@@ -185,9 +186,9 @@ func TestRule109_SameNameOnceInOneCommand(t *testing.T) {
 		{Name: "a.b", Partitions: 1, ReplicationFactor: 1}, {Name: "a.b", Partitions: 1, ReplicationFactor: 1},
 		{Name: "a_b", Partitions: 1, ReplicationFactor: 1},
 	}}).(CreateTopicsReply)
-	p.want("first", r.Topics[0].Err, protocol.None)
-	p.want("again", r.Topics[1].Err, protocol.InvalidRequest)
-	p.want("collides with one in the same command", r.Topics[2].Err, protocol.None)
+	p.want("first", r.Topics[0].Outcome.Err(), protocol.None)
+	p.want("again", r.Topics[1].Outcome.Err(), protocol.InvalidRequest)
+	p.want("collides with one in the same command", r.Topics[2].Outcome.Err(), protocol.None)
 }
 
 func TestC24_AnotherLifeHasAnotherID(t *testing.T) {
@@ -198,7 +199,7 @@ func TestC24_AnotherLifeHasAnotherID(t *testing.T) {
 	third := p.create(NewTopic{Name: "b", Partitions: 1, ReplicationFactor: 1})
 	p.do(DeleteTopics{Topics: []TopicRef{{Name: "b"}}})
 	fourth := p.create(NewTopic{Name: "b", Partitions: 1, ReplicationFactor: 1})
-	if second.Err != nil || first.ID == second.ID || third.ID == fourth.ID || p.c.image.TopicByID(third.ID) != nil {
+	if second.Outcome.Err() != nil || first.ID == second.ID || third.ID == fourth.ID || p.c.image.TopicByID(third.ID) != nil {
 		t.Errorf("%+v %+v %+v %+v", first, second, third, fourth)
 	}
 	if m := p.c.image.Configs(2, "a.x"); m != nil {
@@ -217,7 +218,7 @@ func TestRule110_DeleteTopics(t *testing.T) {
 		protocol.InvalidRequest, protocol.UnknownTopicOrPartition, protocol.UnknownTopicID, protocol.None, protocol.None,
 		protocol.InvalidRequest,
 	} {
-		p.want(fmt.Sprint("topic ", i), r.Topics[i].Err, code)
+		p.want(fmt.Sprint("topic ", i), r.Topics[i].Outcome.Err(), code)
 	}
 	if r.Topics[4].Name != "b" || r.Topics[3].ID != a.ID {
 		t.Errorf("name and id are not both answered: %+v", r.Topics)
@@ -236,7 +237,7 @@ func TestRule110_CreatePartitions(t *testing.T) {
 		if len(r.Topics) != 1 {
 			t.Fatalf("C28: %d results for one topic", len(r.Topics))
 		}
-		return r.Topics[0].Err
+		return r.Topics[0].Outcome.Err()
 	}
 	p.want("same", one(MorePartitions{Name: "a", Count: 2}), protocol.InvalidPartitions)
 	p.want("fewer", one(MorePartitions{Name: "a", Count: 1}), protocol.InvalidPartitions)
@@ -352,13 +353,13 @@ func BenchmarkCreateTopics(b *testing.B) {
 	for b.Loop() {
 		c := NewController(ControllerConfig{Random: rand.New(rand.NewPCG(1, 2))}, Empty())
 		for _, cmd := range []Command{Bootstrap{ClusterID: testCluster}, RegisterBroker{ID: 1}} {
-			recs, _, err := c.Handle(cmd)
+			recs, _, err := c.Handle(time.Time{}, cmd)
 			if err != nil || c.Apply(recs...) != nil {
 				b.Fatal(err)
 			}
 		}
 		for i := range 1000 {
-			recs, _, err := c.Handle(CreateTopics{Topics: []NewTopic{{Name: fmt.Sprint("topic-", i), Partitions: 10, ReplicationFactor: 1}}})
+			recs, _, err := c.Handle(time.Time{}, CreateTopics{Topics: []NewTopic{{Name: fmt.Sprint("topic-", i), Partitions: 10, ReplicationFactor: 1}}})
 			if err != nil || c.Apply(recs...) != nil {
 				b.Fatal(err)
 			}

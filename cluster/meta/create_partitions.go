@@ -19,7 +19,7 @@ func (c *Controller) createPartitions(cmd CreatePartitions) ([]Record, Reply, er
 		if err == nil {
 			recs = append(recs, rec)
 		}
-		reply.Topics = append(reply.Topics, TopicResult{Name: more.Name, Err: err})
+		reply.Topics = append(reply.Topics, TopicResult{Name: more.Name, Outcome: OutcomeOf(err)})
 	}
 	if cmd.ValidateOnly {
 		recs = nil

@@ -22,7 +22,7 @@ func (c *Controller) createTopics(cmd CreateTopics) ([]Record, Reply, error) {
 			made, created, err = c.createTopic(nt, seen)
 		}
 		if err != nil {
-			reply.Topics = append(reply.Topics, CreatedTopic{Name: nt.Name, Err: err})
+			reply.Topics = append(reply.Topics, CreatedTopic{Name: nt.Name, Outcome: OutcomeOf(err)})
 			continue
 		}
 		reply.Topics = append(reply.Topics, created)

@@ -7,26 +7,27 @@ func (c *Controller) deleteTopics(cmd DeleteTopics) ([]Record, Reply, error) {
 	reply := DeleteTopicsReply{Topics: make([]DeletedTopic, 0, len(cmd.Topics))}
 	seen := make(map[protocol.TopicID]bool, len(cmd.Topics))
 	for _, ref := range cmd.Topics {
-		d := DeletedTopic{Name: ref.Name, ID: ref.ID}
+		d, err := DeletedTopic{Name: ref.Name, ID: ref.ID}, error(nil)
 		t := c.image.Topic(ref.Name)
 		switch {
 		case ref.Name != "" && !ref.ID.IsZero():
-			d.Err = protocol.Errorf(protocol.InvalidRequest, "a topic is named by name or by id, not by both")
+			err = protocol.Errorf(protocol.InvalidRequest, "a topic is named by name or by id, not by both")
 		case !ref.ID.IsZero():
 			if t = c.image.TopicByID(ref.ID); t == nil {
-				d.Err = protocol.Errorf(protocol.UnknownTopicID, "no topic has the id %s", ref.ID)
+				err = protocol.Errorf(protocol.UnknownTopicID, "no topic has the id %s", ref.ID)
 			}
 		case t == nil:
-			d.Err = protocol.Errorf(protocol.UnknownTopicOrPartition, "there is no topic %q", ref.Name)
+			err = protocol.Errorf(protocol.UnknownTopicOrPartition, "there is no topic %q", ref.Name)
 		}
-		if d.Err == nil && seen[t.ID] {
-			d.Err = protocol.Errorf(protocol.InvalidRequest, "topic %q is in the request twice", t.Name)
+		if err == nil && seen[t.ID] {
+			err = protocol.Errorf(protocol.InvalidRequest, "topic %q is in the request twice", t.Name)
 		}
-		if d.Err == nil {
+		if err == nil {
 			seen[t.ID] = true
 			d.Name, d.ID = t.Name, t.ID
 			recs = append(recs, RemoveTopicRecord{Topic: t.ID})
 		}
+		d.Outcome = OutcomeOf(err)
 		reply.Topics = append(reply.Topics, d)
 	}
 	return recs, reply, nil

@@ -38,6 +38,19 @@ type Partition struct {
 	Leader      protocol.BrokerID // -1: nobody
 	LeaderEpoch protocol.Epoch    // rises with each election
 	Epoch       int32             // rises with each change to the partition
+
+	// ELR is the replicas outside the ISR that hold every committed record, because the ISR has been too small for anything
+	// to be committed since they left it; LastKnownELR is whom an unclean election asks first (KIP-966).
+	ELR          []protocol.BrokerID
+	LastKnownELR []protocol.BrokerID
+
+	// Adding and Removing are the replicas that a reassignment brings and takes (KIP-455). Both are among Replicas until it
+	// ends.
+	Adding   []protocol.BrokerID
+	Removing []protocol.BrokerID
+
+	// Recovering says that the leader was elected uncleanly and has not said yet that it has recovered (LeaderRecoveryState).
+	Recovering bool
 }
 
 // Broker is one registered broker.
@@ -47,6 +60,18 @@ type Broker struct {
 	Rack      string
 	Listeners []Listener
 	Fenced    bool // registered, but not alive: it leads nothing and clients are not sent to it
+
+	Incarnation protocol.TopicID // drawn anew at each start of the process (Kafka's incarnation id)
+	Stopping    bool             // in a controlled shutdown: it is given no leadership
+	Draining    bool             // an operator moves everything off it: it is given no new replica
+
+	// Cluster is the host:port of gossip and quorum, Quorum the broker's id in the quorum; empty and 0 for a broker that was
+	// registered before there were clusters.
+	Cluster string
+	Quorum  uint64
+
+	Version  string         // the build, as "moldau version" says
+	Features []FeatureRange // the levels that it supports
 }
 
 // Listener is an address that clients of a broker dial.

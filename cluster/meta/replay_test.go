@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -20,7 +21,7 @@ func TestReplayGivesTheLiveImage(t *testing.T) {
 		live, snapshot, snapshotAt := Empty(), Empty(), 0
 		commands := rapid.SliceOfN(rapid.Custom(drawCommand), 1, 60).Draw(rt, "commands")
 		for _, cmd := range append([]Command{Bootstrap{ClusterID: testCluster}, RegisterBroker{ID: 1}}, commands...) {
-			recs, _, err := c.Handle(cmd)
+			recs, _, err := c.Handle(time.Time{}, cmd)
 			if err != nil || len(recs) == 0 {
 				continue
 			}

@@ -16,7 +16,7 @@ func (c *Controller) updateFeatures(cmd UpdateFeatures) ([]Record, Reply, error)
 	var recs []Record
 	for _, u := range cmd.Updates {
 		if err := c.updateFeature(cmd, u); err != nil {
-			return nil, UpdateFeaturesReply{Err: err}, nil
+			return nil, UpdateFeaturesReply{Outcome: OutcomeOf(err)}, nil
 		}
 		if u.Level != c.image.Feature(u.Name) {
 			recs = append(recs, FeatureRecord{Name: u.Name, Level: u.Level})

@@ -13,7 +13,7 @@ func TestUpdateFeatures(t *testing.T) {
 		reply := p.do(UpdateFeatures{Updates: updates, ValidateOnly: validate, Node: 1, Supported: []FeatureRange{
 			{Name: "group.version", Max: 1}, {Name: "metadata.version", Min: 7, Max: 33},
 		}})
-		err := reply.(UpdateFeaturesReply).Err
+		err := reply.(UpdateFeaturesReply).Outcome.Err()
 		if err == nil {
 			return ""
 		}
