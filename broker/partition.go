@@ -58,7 +58,7 @@ func (p *Partition) become(leads bool, a replica.Assignment, highWatermark proto
 		p.mu.waits.all()
 		return
 	case p.mu.leader != nil && p.mu.leader.Epoch() == a.Epoch:
-		p.publish(p.mu.leader.Assigned(a), 0)
+		p.publish(p.mu.leader.Assigned(time.Now(), a), 0)
 	default:
 		// The epoch begins where the log ends now, also if nothing is ever appended in it (KIP-101).
 		if err := p.log.AssignEpoch(a.Epoch); err != nil {
@@ -67,7 +67,7 @@ func (p *Partition) become(leads bool, a replica.Assignment, highWatermark proto
 		}
 		p.mu.counted, p.mu.uncounted = 0, nil
 		p.mu.counted = p.ownEnd()
-		p.mu.leader = replica.NewLeader(a, p.mu.counted, highWatermark)
+		p.mu.leader = replica.NewLeader(replica.Config{}, time.Now(), a, p.mu.counted, highWatermark)
 		if p.log.AcksDurable() {
 			p.log.Secure() // a former run, or another configuration, may have left more
 		}
