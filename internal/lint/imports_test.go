@@ -28,7 +28,8 @@ var directions = []struct {
 	{"cluster/adopt", []string{"protocol", "protocol/fields", "cluster/config", "cluster/meta"}},
 	{"cluster/replica", []string{"protocol", "storage/epoch", "internal/invariant"}},
 	{"cluster/quorum", []string{"protocol", "cluster/meta", "storage/vfs", "internal/invariant"}},
-	{"cluster/gossip", []string{"protocol"}},
+	{"cluster/link", []string{"protocol"}},
+	{"cluster/gossip", []string{"protocol", "cluster/link", "storage/vfs"}},
 	{"cluster", []string{"protocol", "cluster/...", "storage/...", "internal/invariant"}},
 
 	{"coordinator/group", []string{"protocol", "protocol/batch", "internal/invariant", "coordinator/group/assignor"}},
@@ -103,6 +104,7 @@ var outside = []struct {
 }{
 	{"go.etcd.io/raft/v3/...", []string{"cluster/quorum"}, "the quorum must be replaceable and simulated"},
 	{"github.com/hashicorp/memberlist/...", []string{"cluster/gossip"}, "gossip gives hints and decides nothing"},
+	{"github.com/flynn/noise/...", []string{"cluster/link"}, "encryption between brokers is in one place"},
 	{"github.com/spf13/cobra/...", []string{"cmd/..."}, "only commands have flags"},
 	{"github.com/twmb/franz-go", []string{"cmd/...", "bench/...", "compat-tests/...", "internal/..."}, "a broker is no client"},
 	{"github.com/twmb/franz-go/pkg/kgo/...", []string{"cmd/...", "bench/...", "compat-tests/...", "internal/..."}, "a broker is no client"},
