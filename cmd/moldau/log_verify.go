@@ -24,13 +24,20 @@ func newLogVerify(w world) *cobra.Command {
 		Long: "Read everything in a data folder, or in one partition's, and say what does not check out or does not fit together: " +
 			"checksums, records, offsets, indexes, aborted transactions, producers, leader epochs, checkpoints. It only reads, and " +
 			"takes no lock: a broker may be using the folder.\n\n" +
-			"Exit codes: 0 all is well, 1 there is damage, 3 a folder cannot be read.",
-		Example: "  moldau log verify /var/lib/moldau\n  moldau log verify /var/lib/moldau/rides-0 -o json",
-		Args:    cobra.MinimumNArgs(1),
+			"With --replicas the paths are the data folders of several brokers, and what they have of the same partitions is " +
+			"compared byte for byte; the first difference of each is told. While records are written, followers are behind.\n\n" +
+			"Exit codes: 0 all is well, 1 there is damage or a difference, 3 a folder cannot be read.",
+		Example: "  moldau log verify /var/lib/moldau\n  moldau log verify /var/lib/moldau/rides-0 -o json\n" +
+			"  moldau log verify --replicas /mnt/broker1 /mnt/broker2 /mnt/broker3a,/mnt/broker3b",
+		Args: cobra.MinimumNArgs(1),
 	}
+	replicas := cmd.Flags().Bool("replicas", false, "compare the data folders of several brokers")
 	out := addOutputFlag(cmd)
 	cmd.RunE = func(_ *cobra.Command, paths []string) error {
 		p := newLinePrinter(w.stdout, *out)
+		if *replicas {
+			return compareReplicas(w, p, paths)
+		}
 		damage := 0
 		for _, name := range paths {
 			sum, err := verify(w, p, filepath.ToSlash(filepath.Clean(name)))

@@ -131,3 +131,31 @@ func TestVerifyBesideACleaningBroker(t *testing.T) {
 	}
 	t.Logf("checked %d times: %s", rounds, out)
 }
+
+// TestI10_ReplicasAreCompared: equal folders, a folder in which a batch differs, and what is wrong with the command.
+func TestI10_ReplicasAreCompared(t *testing.T) {
+	a, b := kafkasCopy(t), kafkasCopy(t)
+	code, out, errs := inside(t, "log", "verify", "--replicas", a, b)
+	want := "2 brokers, 1 partitions, 2 replicas, 29 batches, 73 records, 4704 bytes compared: all replicas are equal"
+	if code != exitOK || !strings.Contains(out, want) {
+		t.Errorf("equal folders: exit code %d, %s%s", code, out, errs)
+	}
+	flip(t, filepath.Join(b, "golden-0", "00000000000000000012.log"), 15) // the leader epoch of a batch
+	code, out, errs = inside(t, "log", "verify", "--replicas", a, b)
+	if code != exitFailure || !strings.Contains(out, "DIFFERENT: golden-0 of ") || !strings.Contains(out, "offset 12") ||
+		!strings.Contains(errs, "1 differences") {
+		t.Errorf("different folders: exit code %d, %s%s", code, out, errs)
+	}
+	_, out, _ = inside(t, "log", "verify", "--replicas", a, b, "-o", "json")
+	var d map[string]any
+	if err := json.Unmarshal([]byte(strings.SplitN(out, "\n", 2)[0]), &d); err != nil || d["type"] != "difference" ||
+		d["topic"] != "golden" || d["offset"] != 12.0 {
+		t.Errorf("as JSON: %v, %s", err, out)
+	}
+	if code, _, _ := inside(t, "log", "verify", "--replicas", a); code != exitUsage {
+		t.Errorf("one folder: exit code %d", code)
+	}
+	if code, _, _ := inside(t, "log", "verify", "--replicas", a, filepath.Join(b, "nowhere")); code != exitData {
+		t.Errorf("a folder that is not there: exit code %d", code)
+	}
+}
