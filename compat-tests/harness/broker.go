@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -42,6 +43,10 @@ type Config struct {
 	JavaHeap   string            // Kafka's heap; default 1G, as its start script
 	DataDir    string            // default: a fresh folder that goes when the test ends
 	OtherDirs  []string          // further data folders
+	Binary     string            // of moldau, where it is not the one built from this tree
+	Flags      []string          // further flags of moldau serve
+
+	seat seat // in a cluster
 }
 
 // Broker is one broker process and its data folder, which outlives the process.
@@ -74,19 +79,37 @@ func Start(tb testing.TB, cfg Config) *Broker {
 	for i := range b.ports {
 		b.ports[i] = freePort(tb)
 	}
-	b.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(b.ports[0]))
+	b.Addr = b.local(0)
 	if b.Kind == Kafka {
-		b.formatKafka(tb)
+		b.formatKafka(tb, "--standalone")
 	}
 	b.Run(tb)
+	b.endWith(tb)
+	return b
+}
+
+// endWith ends the broker with the test, and shows what it wrote when the test has failed.
+func (b *Broker) endWith(tb testing.TB) {
 	tb.Cleanup(func() {
 		b.kill()
 		if tb.Failed() {
 			text, _ := os.ReadFile(b.LogFile)
-			tb.Logf("%s wrote:\n%s", b.Kind, Tail(string(text), 60))
+			tb.Logf("%s wrote:\n%s", b.name(), Tail(string(text), 60))
 		}
 	})
-	return b
+}
+
+// name is the kind, and in a cluster the number.
+func (b *Broker) name() string {
+	if b.cfg.seat.number == 0 {
+		return string(b.Kind)
+	}
+	return fmt.Sprintf("%s %d", b.Kind, b.cfg.seat.number)
+}
+
+// local is the address of one of the ports.
+func (b *Broker) local(port int) string {
+	return net.JoinHostPort(cmp.Or(b.cfg.seat.host, "127.0.0.1"), strconv.Itoa(b.ports[port]))
 }
 
 func freePort(tb testing.TB) int {
@@ -102,9 +125,19 @@ func freePort(tb testing.TB) int {
 // Run starts the process on the folder that is there, and waits until it answers.
 func (b *Broker) Run(tb testing.TB) {
 	tb.Helper()
+	b.Launch(tb)
+	b.Await(tb)
+}
+
+// Launch starts the process on the folder that is there.
+func (b *Broker) Launch(tb testing.TB) {
+	tb.Helper()
 	argv := b.moldauCommand(tb)
 	if b.Kind == Kafka {
 		argv = b.kafkaCommand()
+	}
+	if ns := b.cfg.seat.namespace; ns != "" {
+		argv = append([]string{"ip", "netns", "exec", ns}, argv...) // which becomes the broker: the process id is the same
 	}
 	log, err := os.OpenFile(b.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -115,7 +148,7 @@ func (b *Broker) Run(tb testing.TB) {
 	b.cmd.Stdout, b.cmd.Stderr = log, log
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := start(b.cmd); err != nil {
-		tb.Fatalf("start %s: %v", b.Kind, err)
+		tb.Fatalf("start %s: %v", b.name(), err)
 	}
 	cmd, done := b.cmd, make(chan struct{})
 	b.done = done
@@ -123,11 +156,10 @@ func (b *Broker) Run(tb testing.TB) {
 		_ = cmd.Wait()
 		close(done)
 	}()
-	b.awaitReady(tb)
 }
 
-// awaitReady waits for an answer to Metadata that names this broker, which every client asks for first.
-func (b *Broker) awaitReady(tb testing.TB) {
+// Await waits for an answer to Metadata that names a broker, which every client asks for first.
+func (b *Broker) Await(tb testing.TB) {
 	tb.Helper()
 	deadline := time.Now().Add(90 * time.Second)
 	pause := time.NewTicker(10 * time.Millisecond)
@@ -141,10 +173,10 @@ func (b *Broker) awaitReady(tb testing.TB) {
 		case <-pause.C:
 		case <-b.done:
 			text, _ := os.ReadFile(b.LogFile)
-			tb.Fatalf("%s ended before it was ready: %v\n%s", b.Kind, b.cmd.ProcessState, Tail(string(text), 60))
+			tb.Fatalf("%s ended before it was ready: %v\n%s", b.name(), b.cmd.ProcessState, Tail(string(text), 60))
 		}
 	}
-	tb.Fatalf("%s is not ready: %v", b.Kind, err)
+	tb.Fatalf("%s is not ready: %v", b.name(), err)
 }
 
 func (b *Broker) answersMetadata() error {
@@ -173,16 +205,16 @@ func (b *Broker) PID() int { return b.cmd.Process.Pid }
 func (b *Broker) Stop(tb testing.TB) {
 	tb.Helper()
 	if err := b.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		tb.Fatalf("stop %s: %v", b.Kind, err)
+		tb.Fatalf("stop %s: %v", b.name(), err)
 	}
 	select {
 	case <-b.done:
 	case <-time.After(60 * time.Second):
-		tb.Fatalf("%s did not end in 60 s after SIGTERM", b.Kind)
+		tb.Fatalf("%s did not end in 60 s after SIGTERM", b.name())
 	}
 	// The JVM ends with 143 after a signal that it has handled.
 	if code := b.cmd.ProcessState.ExitCode(); code != 0 && !(b.Kind == Kafka && code == 143) {
-		tb.Fatalf("%s ended with code %d after SIGTERM", b.Kind, code)
+		tb.Fatalf("%s ended with code %d after SIGTERM", b.name(), code)
 	}
 }
 
@@ -200,6 +232,22 @@ func (b *Broker) kill() {
 	<-b.done
 }
 
+// Freeze is SIGSTOP: the process is there and does nothing.
+func (b *Broker) Freeze(tb testing.TB) { b.signal(tb, syscall.SIGSTOP) }
+
+// Thaw is SIGCONT.
+func (b *Broker) Thaw(tb testing.TB) { b.signal(tb, syscall.SIGCONT) }
+
+func (b *Broker) signal(tb testing.TB, sig syscall.Signal) {
+	tb.Helper()
+	if err := b.cmd.Process.Signal(sig); err != nil {
+		tb.Fatalf("%v to %s: %v", sig, b.name(), err)
+	}
+}
+
+// Done is closed when the process has ended.
+func (b *Broker) Done() <-chan struct{} { return b.done }
+
 // moldauBinary is built once for all brokers of a test process. MOLDAU_BIN names a ready one.
 var moldauBinary = sync.OnceValues(func() (string, error) {
 	if bin := os.Getenv("MOLDAU_BIN"); bin != "" {
@@ -215,18 +263,28 @@ var moldauBinary = sync.OnceValues(func() (string, error) {
 	return bin, nil
 })
 
+// MoldauBinary is the program that is under test.
+func MoldauBinary(tb testing.TB) string {
+	tb.Helper()
+	bin, err := moldauBinary()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return bin
+}
+
 func (b *Broker) moldauCommand(tb testing.TB) []string {
 	tb.Helper()
 	if b.Kind != Moldau {
 		return nil
 	}
-	bin, err := moldauBinary()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	local := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+	bin := cmp.Or(b.cfg.Binary, MoldauBinary(tb))
 	argv := []string{bin, "serve", "--data", strings.Join(b.Dirs(), ","), "--listen", b.Addr,
-		"--cluster-listen", local(b.ports[1]), "--admin-listen", local(b.ports[2])}
+		"--cluster-listen", b.local(1), "--admin-listen", b.local(2)}
+	if len(b.cfg.seat.join) > 0 {
+		argv = append(argv, "--join", strings.Join(b.cfg.seat.join, ","))
+	}
+	argv = append(argv, b.cfg.Flags...)
 	for k, v := range b.cfg.Properties {
 		argv = append(argv, "--set", k+"="+v)
 	}
@@ -241,7 +299,15 @@ func (b *Broker) AdminAddr() string {
 	if b.Kind != Moldau {
 		return ""
 	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.ports[2]))
+	return b.local(2)
+}
+
+// ClusterAddr is where the other brokers reach this one; empty for Kafka.
+func (b *Broker) ClusterAddr() string {
+	if b.Kind != Moldau {
+		return ""
+	}
+	return b.local(1)
 }
 
 // Segments are the paths of a partition's log files, oldest first.
@@ -254,13 +320,13 @@ func (b *Broker) Segments(tb testing.TB, topic string, partition int) []string {
 	return found
 }
 
-// stockProperties are those of Apache Kafka's own config/server.properties, for one node on loopback.
+// stockProperties are those of Apache Kafka's own config/server.properties, for one node on loopback or one of a cluster.
 func (b *Broker) stockProperties() string {
-	listeners := fmt.Sprintf("PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", b.ports[0], b.ports[1])
+	listeners := fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://%s", b.local(0), b.local(1))
 	lines := []string{
 		"process.roles=broker,controller",
-		"node.id=1",
-		fmt.Sprintf("controller.quorum.bootstrap.servers=127.0.0.1:%d", b.ports[1]),
+		"node.id=" + strconv.Itoa(max(1, b.cfg.seat.number)),
+		"controller.quorum.bootstrap.servers=" + cmp.Or(b.cfg.seat.controllers, b.local(1)),
 		"listeners=" + listeners,
 		"advertised.listeners=" + listeners,
 		"inter.broker.listener.name=PLAINTEXT",
@@ -275,14 +341,16 @@ func (b *Broker) stockProperties() string {
 		"log.dirs=" + strings.Join(b.Dirs(), ","),
 		"num.partitions=1",
 		"num.recovery.threads.per.data.dir=1",
-		"offsets.topic.replication.factor=1",
-		"share.coordinator.state.topic.replication.factor=1",
-		"share.coordinator.state.topic.min.isr=1",
-		"transaction.state.log.replication.factor=1",
-		"transaction.state.log.min.isr=1",
 		"log.retention.hours=168",
 		"log.segment.bytes=1073741824",
 		"log.retention.check.interval.ms=300000",
+	}
+	if b.cfg.seat.number == 0 {
+		lines = append(lines, "offsets.topic.replication.factor=1",
+			"share.coordinator.state.topic.replication.factor=1",
+			"share.coordinator.state.topic.min.isr=1",
+			"transaction.state.log.replication.factor=1",
+			"transaction.state.log.min.isr=1")
 	}
 	for k, v := range b.cfg.Properties {
 		lines = append(lines, k+"="+v)

@@ -19,8 +19,8 @@ rootLogger.appenderRef.c.ref=C
 
 func (b *Broker) kafkaFile(name string) string { return filepath.Join(filepath.Dir(b.DataDir), name) }
 
-// formatKafka writes the configuration and formats the folder as a standalone controller's.
-func (b *Broker) formatKafka(tb testing.TB) {
+// formatKafka writes the configuration and formats the folder as a controller's, with the storage tool's words for which.
+func (b *Broker) formatKafka(tb testing.TB, role ...string) {
 	tb.Helper()
 	for name, text := range map[string]string{"server.properties": b.stockProperties(),
 		"log4j2.properties": log4jOfKafka} {
@@ -29,8 +29,8 @@ func (b *Broker) formatKafka(tb testing.TB) {
 		}
 	}
 	// Of the broker's version, since it writes the metadata that the broker reads.
-	Run(tb, 60*time.Second, "", Java(ClassPath("broker"), "kafka.tools.StorageTool", "format", "--standalone",
-		"-t", "bW9sZGF1LWNvbXBhdC10ZQ", "-c", b.kafkaFile("server.properties"))...).Want(tb)
+	args := append([]string{"format", "-t", "bW9sZGF1LWNvbXBhdC10ZQ", "-c", b.kafkaFile("server.properties")}, role...)
+	Run(tb, 90*time.Second, "", Java(ClassPath("broker"), "kafka.tools.StorageTool", args...)...).Want(tb)
 }
 
 // kafkaCommand has the JVM flags of Kafka's own start script, but for its JMX port, which listens on every interface.

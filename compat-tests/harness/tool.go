@@ -69,9 +69,5 @@ func SpawnTool(tb testing.TB, stdin io.Reader, name string, args ...string) *Pro
 // MoldauTool runs one of moldau's own commands to its end.
 func MoldauTool(tb testing.TB, stdin string, args ...string) Result {
 	tb.Helper()
-	bin, err := moldauBinary()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return Run(tb, 60*time.Second, stdin, append([]string{bin}, args...)...)
+	return Run(tb, 60*time.Second, stdin, append([]string{MoldauBinary(tb)}, args...)...)
 }
