@@ -128,11 +128,11 @@ func (n *Node) open() error {
 		}
 	}
 	n.image.Store(im)
-	entries, err := n.log.Process()
+	rd, err := n.log.Process()
 	if err != nil {
 		return err
 	}
-	if err := n.apply(entries); err != nil {
+	if err := n.apply(rd.Entries); err != nil {
 		return err
 	}
 	random, err := newRandom()

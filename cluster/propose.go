@@ -112,15 +112,15 @@ func (n *Node) process(calls []call) {
 
 func (n *Node) commit(recs []meta.Record) error {
 	if len(recs) > 0 {
-		if err := n.log.Append(meta.AppendRecords(nil, recs)); err != nil {
+		if _, _, err := n.log.Append(meta.AppendRecords(nil, recs)); err != nil {
 			return err
 		}
 	}
-	entries, err := n.log.Process()
+	rd, err := n.log.Process()
 	if err != nil {
 		return err
 	}
-	if err := n.apply(entries); err != nil {
+	if err := n.apply(rd.Entries); err != nil {
 		return err
 	}
 	return n.compact()

@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 
 	pb "go.etcd.io/raft/v3/raftpb"
+
+	"moldau.io/moldau/protocol"
 )
 
 // Both files of the quorum, "log" and "snapshot", are a magic followed by frames, little endian:
@@ -24,10 +26,19 @@ import (
 //
 //	base      index, term, members    the entry before the first of the log; always the first frame, nowhere else
 //	entry     term, index, data       an index that is there already replaces that entry and all after it
-//	state     term, vote, commit      Raft's hard state; the last one counts
+//	change    term, index, data       as entry, of a change of the members: a ConfChangeV2 of the Raft library
+//	cut       index                   the entry at index and all after it are void: others take their places
+//	state     term, vote, sure, commit    Raft's hard state; the last one counts
+//	self      raft id, node id + 1    whose folder it is; without one it is node's whose raft id is node id + 1
 //	snapshot  index, term, members, data    the one frame of a snapshot
 //
 // members is four lists, each with its length before it: voters, learners, outgoing voters, learners to be.
+//
+// What one sync covers is in the order cut, state, entries. So an entry that is there after a crash has been written by one
+// who knew, and still knows, all that was committed when it came: whoever has forgotten that a change of the members was
+// committed, but has the next change in its log, might elect itself with members that do not count any more. For the same
+// reason commit may count entries that the crash has taken; sure counts only those that had been synced before, so that
+// where one of them is missing the disk has lost it. An older version wrote state after entries, and no commit beyond sure.
 //
 // The magic ends in the version of the format.
 const (
@@ -45,6 +56,9 @@ const (
 	kindEntry    frameKind = 2
 	kindState    frameKind = 3
 	kindSnapshot frameKind = 4
+	kindSelf     frameKind = 5
+	kindChange   frameKind = 6
+	kindCut      frameKind = 7
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -91,17 +105,43 @@ func appendBase(b []byte, at position, members *pb.ConfState) []byte {
 }
 
 func appendEntry(b []byte, e *pb.Entry) []byte {
-	b, start := beginFrame(b, kindEntry)
+	kind := kindEntry
+	if e.GetType() == pb.EntryConfChangeV2 {
+		kind = kindChange
+	}
+	b, start := beginFrame(b, kind)
 	b = binary.AppendUvarint(b, e.GetTerm())
 	b = binary.AppendUvarint(b, e.GetIndex())
 	return endFrame(append(b, e.GetData()...), start)
 }
 
-func appendState(b []byte, st *pb.HardState) []byte {
+func appendCut(b []byte, index uint64) []byte {
+	b, start := beginFrame(b, kindCut)
+	return endFrame(binary.AppendUvarint(b, index), start)
+}
+
+// appendState appends st, of whose commit no more than sure has been synced.
+func appendState(b []byte, st *pb.HardState, sure uint64) []byte {
 	b, start := beginFrame(b, kindState)
 	b = binary.AppendUvarint(b, st.GetTerm())
 	b = binary.AppendUvarint(b, st.GetVote())
-	return endFrame(binary.AppendUvarint(b, st.GetCommit()), start)
+	b = binary.AppendUvarint(b, min(sure, st.GetCommit()))
+	if st.GetCommit() > sure {
+		b = binary.AppendUvarint(b, st.GetCommit())
+	}
+	return endFrame(b, start)
+}
+
+// self says whose folder it is.
+type self struct {
+	raft uint64
+	node protocol.BrokerID // -1: not known
+}
+
+func appendSelf(b []byte, s self) []byte {
+	b, start := beginFrame(b, kindSelf)
+	b = binary.AppendUvarint(b, s.raft)
+	return endFrame(binary.AppendUvarint(b, uint64(s.node+1)), start)
 }
 
 func appendSnapshot(b []byte, at position, members *pb.ConfState, data []byte) []byte {
@@ -150,5 +190,9 @@ func (r *reader) members() *pb.ConfState {
 			lists[i] = append(lists[i], r.uvarint())
 		}
 	}
-	return &pb.ConfState{Voters: lists[0], Learners: lists[1], VotersOutgoing: lists[2], LearnersNext: lists[3]}
+	// Two sets of voters are always left without being told to.
+	joint := len(lists[2]) > 0
+	return &pb.ConfState{
+		Voters: lists[0], Learners: lists[1], VotersOutgoing: lists[2], LearnersNext: lists[3], AutoLeave: &joint,
+	}
 }

@@ -4,60 +4,157 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/vfs"
 )
 
-const (
-	logName      = "log"
-	snapshotName = "snapshot"
+var (
+	// ErrNotLeader says that this node cannot put anything into the log now: another member leads, nobody does, or this
+	// node does not know yet all that earlier leaders have committed.
+	ErrNotLeader = errors.New("this node does not lead the metadata quorum")
 
-	// fileBytesMax bounds what is read of either file. A log is cut long before, and a snapshot of a million partitions is
-	// smaller.
-	fileBytesMax = 1 << 30
+	// ErrBusy says that too much waits for the other voters already.
+	ErrBusy = errors.New("the metadata quorum is behind with what it has to commit")
+
+	// ErrClosed says that the log is closed.
+	ErrClosed = errors.New("the metadata log is closed")
+)
+
+// Time is counted in ticks, which come every TickInterval.
+const (
+	TickInterval = 100 // milliseconds
+
+	// electionTicks is how long a leader may be silent: between this and twice this, by lot, members look for another. A
+	// leader that hears of no majority for as long gives up.
+	electionTicks = 10
+)
+
+// What may be on its way.
+const (
+	entryBytesMax       = 32 << 20 // one entry
+	messageBytesMax     = 1 << 20  // entries in one message, unless it is one entry
+	inflightMessagesMax = 64       // to one member, not acknowledged
+	inflightBytesMax    = 64 << 20 // likewise
+	uncommittedBytesMax = 64 << 20
 )
 
 // Config is what a Log needs to know.
 type Config struct {
-	FS     vfs.FS
-	Dir    string            // DATA/quorum
-	Node   protocol.BrokerID // this voter
+	FS  vfs.FS
+	Dir string // DATA/quorum
+
+	// Node is the broker whose folder this is.
+	Node protocol.BrokerID
+
+	// Raft is this node's id in the quorum if the folder is new: drawn by lot, so that a node whose disk was lost is a new
+	// member and not one that has forgotten what it promised. A folder that is there keeps its own. 0: Node + 1.
+	Raft uint64
+
+	// Join says that a new folder is not the beginning of a quorum: a leader somewhere will make it a member.
+	Join bool
+
 	Logger *slog.Logger
 }
 
-// Log is this node's copy of the metadata log, and its part in the quorum. One goroutine may use it.
-//
-// The quorum has one voter, this node, so that it is its leader as soon as it is open, and no messages leave.
+// Log is this node's copy of the metadata log, and its part in the quorum. One goroutine may use it. It has no clock, no
+// socket and no goroutine: Tick, Step and what Process returns are its time and its network.
 type Log struct {
 	cfg  Config
+	self self
+
 	file vfs.File
 	size int64 // of file
+	base position
 
-	raft    *raft.RawNode
-	store   *raft.MemoryStorage // the entries since the snapshot, which are those in file
-	members *pb.ConfState
+	raft  *raft.RawNode
+	store *store // the entries since the snapshot, which are those in file, and some before it
 
-	snapshotBytes int64
-	last, synced  uint64 // index of the last entry in file, and of the last one that a sync has covered
-	dirty         bool   // file has frames that no sync has covered
-	broken        error
+	members []membersAt // by index: as of base, and each change since
+	saved   snapshotAt  // the snapshot file
+	out     map[uint64]*outgoing
+	in      *incoming
+	wanted  bool // a member needs a snapshot that is newer than saved
+	alone   bool // to begin as leader, being the only voter, once all that is committed has been applied
+	removed bool // others have said that this node is no member any more
+
+	campaignIn int  // ticks until this node looks for votes, by its rank among the voters; 0: not
+	retried    bool // it has done so once since there was a leader
+
+	leader    Leadership
+	applied   uint64
+	dataTo    uint64 // the last entry with data that has been returned
+	tail      uint64 // the last entry, those included that wait for Process
+	changeAt  uint64 // the last change of members that this node has begun as leader
+	now       int64  // ticks
+	contacts  map[uint64]contact
+	lastReady Leadership
+
+	replies []Message // that do not come from the library
+
+	last, synced uint64 // index of the last entry in file, and of the last one that a sync has covered
+	dirty        bool   // file has frames that no sync has covered
+	broken       error
 }
 
 // Entry is a committed entry of the log.
 type Entry struct {
 	Index int64
+	Term  uint64
 	Data  []byte
+}
+
+// Snapshot is the state after the entry at Index.
+type Snapshot struct {
+	Index int64
+	Data  []byte
+}
+
+// Message is for another member. It may be lost, come twice or late; a connection that keeps the order is faster.
+type Message struct {
+	To   uint64 // raft id
+	Data []byte
+}
+
+// Leadership is who leads.
+type Leadership struct {
+	Leader uint64 // raft id; 0: nobody that this node knows of
+	Term   uint64
+
+	// Leading says that this node leads, and that all that earlier leaders have committed has been returned by Process.
+	Leading bool
+}
+
+// Ready is what Process has brought about. All of it is on stable storage.
+type Ready struct {
+	// Snapshot, if there is one, comes before Entries and replaces all that was before it.
+	Snapshot *Snapshot
+
+	// Entries have become committed, in order: those that have data. Applied counts the others too. So what Append has put
+	// at an index up to Applied and was not in Entries with its term is lost for ever, unless a Snapshot went over it.
+	Entries []Entry
+	Applied int64
+
+	Messages []Message
+	Members  *Members // nil: as before
+
+	Leadership Leadership
+	Changed    bool // Leadership is another than the last time
+
+	// SnapshotWanted asks for SaveSnapshot: a member is too far behind, or too new, for the one that is there.
+	SnapshotWanted bool
 }
 
 // Opened is what Open found.
 type Opened struct {
-	Fresh         bool   // the folder was empty
-	Snapshot      []byte // nil if there is none; entries before SnapshotIndex will not be seen again
+	Fresh         bool    // the folder was empty
+	ID            uint64  // raft id of this node
+	Members       Members // as of the snapshot; entries may change them
+	Snapshot      []byte  // nil if there is none; entries before SnapshotIndex will not be seen again
 	SnapshotIndex int64
 	Cut           int64 // bytes of a torn tail that were cut off
 }
@@ -66,9 +163,10 @@ type Opened struct {
 // taken there, which is how the Raft library wants members to be given that are there from the beginning.
 const firstIndex = 1
 
-// Open opens or creates the log in cfg.Dir, and makes this node the leader. Committed entries come from Process.
+// Open opens or creates the log in cfg.Dir. Where this node is the only voter it leads from the first Process on. Committed
+// entries come from Process.
 func Open(cfg Config) (*Log, Opened, error) {
-	l := &Log{cfg: cfg}
+	l := &Log{cfg: cfg, out: map[uint64]*outgoing{}, contacts: map[uint64]contact{}}
 	found, err := l.open()
 	if err != nil {
 		if l.file != nil {
@@ -84,329 +182,261 @@ func (l *Log) open() (Opened, error) {
 	if err != nil {
 		return found, err
 	}
-	id := raftID(l.cfg.Node)
-	if len(l.members.GetVoters()) != 1 || l.members.GetVoters()[0] != id {
-		return found, fmt.Errorf("the folder belongs to node %v, this is node %d", nodesOf(l.members.GetVoters()), l.cfg.Node)
-	}
-	last, err := l.store.LastIndex()
-	if err != nil {
-		return found, err
-	}
+	l.applied, l.dataTo, l.tail = uint64(found.SnapshotIndex), uint64(found.SnapshotIndex), l.store.last()
 	l.raft, err = raft.NewRawNode(&raft.Config{
-		ID: id, Storage: l.store, Applied: uint64(found.SnapshotIndex),
-		ElectionTick: 10, HeartbeatTick: 1, PreVote: true, CheckQuorum: true,
-		MaxSizePerMsg: 1 << 20, MaxInflightMsgs: 256,
+		ID: l.self.raft, Storage: l.store, Applied: l.applied,
+		ElectionTick: electionTicks, HeartbeatTick: 1, PreVote: true, CheckQuorum: true, StepDownOnRemoval: true,
+		MaxSizePerMsg: messageBytesMax, MaxInflightMsgs: inflightMessagesMax, MaxInflightBytes: inflightBytesMax,
+		MaxUncommittedEntriesSize: uncommittedBytesMax, DisableProposalForwarding: true,
 		Logger: raftLogger{l.cfg.Logger},
 	})
 	if err != nil {
 		return found, err
 	}
-	if err := l.raft.Campaign(); err != nil {
-		return found, err
-	}
-	l.cfg.Logger.Debug("metadata log opened", "entries", last, "snapshot", found.SnapshotIndex)
+	l.alone = true
+	found.ID, found.Members = l.self.raft, membersOf(l.conf())
+	l.cfg.Logger.Debug("metadata log opened", "entries", l.store.last(), "snapshot", found.SnapshotIndex)
 	return found, nil
 }
 
-// raftID is the node's id in the quorum: one more than Kafka's, because Raft has no 0.
-func raftID(n protocol.BrokerID) uint64 { return uint64(n) + 1 }
-
-func nodesOf(ids []uint64) []protocol.BrokerID {
-	nodes := make([]protocol.BrokerID, len(ids))
-	for i, id := range ids {
-		nodes[i] = protocol.BrokerID(id - 1)
+// Tick says that TickInterval has passed. A quorum of one needs none.
+func (l *Log) Tick() {
+	if l.broken != nil {
+		return
 	}
-	return nodes
-}
-
-// load reads the folder, or fills it if it is new.
-func (l *Log) load() (Opened, error) {
-	fs, dir := l.cfg.FS, l.cfg.Dir
-	if err := fs.MkdirAll(dir); err != nil {
-		return Opened{}, err
-	}
-	entries, err := fs.List(dir)
-	if err != nil {
-		return Opened{}, err
-	}
-	have := map[string]bool{}
-	for _, e := range entries {
-		have[e.Name] = true
-	}
-	switch {
-	case !have[logName] && have[snapshotName]:
-		return Opened{}, fmt.Errorf("%w: there is a snapshot but no log", ErrDamaged)
-	case !have[logName]:
-		return Opened{Fresh: true}, l.create()
-	}
-	return l.read(have[snapshotName])
-}
-
-// create makes the first log file.
-func (l *Log) create() error {
-	l.members = &pb.ConfState{Voters: []uint64{raftID(l.cfg.Node)}}
-	if err := l.swapLog(position{index: firstIndex, term: 1}, nil, nil); err != nil {
-		return err
-	}
-	return l.fill(position{index: firstIndex, term: 1}, nil, nil, nil)
-}
-
-// read takes in what an earlier process left.
-func (l *Log) read(haveSnapshot bool) (Opened, error) {
-	var found Opened
-	var snap snapshot
-	if haveSnapshot {
-		b, err := vfs.ReadFile(l.cfg.FS, l.path(snapshotName), fileBytesMax)
-		if err != nil {
-			return found, err
+	l.now++
+	l.guard(func() {
+		l.tickTransfers()
+		if l.removed {
+			return // its calls for a vote would only disturb the others
 		}
-		if snap, err = parseSnapshot(b); err != nil {
-			return found, err
-		}
-		found.Snapshot, l.snapshotBytes = snap.data, int64(len(b))
+		l.raft.Tick()
+		l.seek()
+	})
+}
+
+// seek makes this node look for votes when its turn has come. Where two have begun in the same tick they split the votes, and
+// would wait for an election time more; so they try once more, soon, and one after another.
+func (l *Log) seek() {
+	st := l.raft.BasicStatus()
+	if st.Lead != raft.None {
+		l.campaignIn, l.retried = 0, false
+		return
 	}
-	b, err := vfs.ReadFile(l.cfg.FS, l.path(logName), fileBytesMax)
-	if err != nil {
-		return found, err
+	if !l.retried && (st.RaftState == raft.StateCandidate || st.RaftState == raft.StatePreCandidate) {
+		l.campaignIn, l.retried = 3+2*l.rank(st.Lead), true
+		return
 	}
-	file, err := l.cfg.FS.Open(l.path(logName))
-	if err != nil {
-		return found, err
-	}
-	l.file = file
-	c, err := parseLog(b)
-	if err != nil {
-		return found, err
-	}
-	if c.base.index != firstIndex && snap.at.index < c.base.index {
-		return found, fmt.Errorf("%w: the log begins behind entry %d, and no snapshot reaches so far", ErrDamaged, c.base.index)
-	}
-	if found.Cut = int64(len(b) - c.valid); found.Cut > 0 {
-		l.cfg.Logger.Info("metadata log had a torn end, which nobody had been told of", "bytes", found.Cut)
-		if err := file.Truncate(int64(c.valid)); err != nil {
-			return found, err
+	if l.campaignIn > 0 {
+		if l.campaignIn--; l.campaignIn == 0 {
+			_ = l.raft.Campaign() // what it has to say comes with Process
 		}
 	}
-	// What was read may be in the page cache only, if a process was killed between writing and syncing. It is about to be
-	// taken as committed, so it is synced now; if it has been before, this costs nothing.
-	if err := file.Sync(); err != nil {
-		return found, err
-	}
-	l.size, l.members = int64(c.valid), c.members
-	l.last = max(c.last(), snap.at.index)
-	l.synced = l.last
-	at, entries := c.base, c.entries
-	if snap.at.index > at.index { // the log was not yet cut when the process stopped, or it is, exactly here
-		entries = entries[min(snap.at.index-at.index, uint64(len(entries))):]
-		at, l.members = snap.at, snap.members
-	}
-	found.SnapshotIndex = int64(at.index)
-	return found, l.fill(at, entries, c.state, found.Snapshot)
 }
 
-// fill gives the Raft library what is on disk.
-func (l *Log) fill(at position, entries []*pb.Entry, state *pb.HardState, data []byte) error {
-	l.store = raft.NewMemoryStorage()
-	err := l.store.ApplySnapshot(&pb.Snapshot{Data: data, Metadata: &pb.SnapshotMetadata{
-		Index: &at.index, Term: &at.term, ConfState: l.members,
-	}})
-	if err != nil {
-		return err
+// rank is how many voters come before this one, not counting one that is dead.
+func (l *Log) rank(dead uint64) int {
+	rank := 0
+	for _, v := range l.conf().GetVoters() {
+		if v < l.self.raft && v != dead {
+			rank++
+		}
 	}
-	if err := l.store.Append(entries); err != nil {
-		return err
-	}
-	// The state must not be older than what is known otherwise, or the library refuses to start.
-	if state == nil {
-		state = &pb.HardState{}
-	}
-	term, vote, commit := max(state.GetTerm(), at.term), state.GetVote(), max(state.GetCommit(), at.index)
-	if term != state.GetTerm() {
-		vote = 0
-	}
-	return l.store.SetHardState(&pb.HardState{Term: &term, Vote: &vote, Commit: &commit})
+	return rank
+}
+
+// Campaign makes this node look for votes now, if it is a voter.
+func (l *Log) Campaign() {
+	l.guard(func() { _ = l.raft.Campaign() }) // what it has to say comes with Process
+}
+
+// ForgetLeader says that the process of member id is known to be dead. If that was the leader, nobody waits for it any
+// longer: the voters look for a new one, each after another so that their votes do not part.
+func (l *Log) ForgetLeader(id uint64) {
+	l.guard(func() {
+		st := l.raft.BasicStatus()
+		if id == 0 || st.Lead != id || st.RaftState == raft.StateLeader {
+			return
+		}
+		_ = l.raft.ForgetLeader() // it cannot fail for a follower
+		l.campaignIn = 1 + 2*l.rank(id)
+	})
+}
+
+// Transfer makes this node hand the lead to a voter, if it has it. It takes nothing from Append until that has happened, or
+// for electionTicks at most.
+func (l *Log) Transfer(to uint64) {
+	l.guard(func() { l.raft.TransferLeader(to) })
+}
+
+// Unreachable says that messages to a member could not be sent, so that fewer are until it answers again.
+func (l *Log) Unreachable(id uint64) {
+	l.guard(func() { l.raft.ReportUnreachable(id) })
 }
 
 // Append puts data behind the log's last entry. It is not on disk before Process, and not lost nor kept for certain before
-// Process returns it.
-func (l *Log) Append(data []byte) error {
-	if l.broken != nil {
-		return l.broken
+// Process says so: the entry at index has the term, or another has taken its place.
+func (l *Log) Append(data []byte) (index int64, term uint64, err error) {
+	switch {
+	case l.broken != nil:
+		return 0, 0, l.broken
+	case len(data) == 0:
+		return 0, 0, errors.New("an entry of the metadata log is never empty")
+	case len(data) > entryBytesMax:
+		return 0, 0, fmt.Errorf("an entry of the metadata log has at most %d bytes, not %d", entryBytesMax, len(data))
+	case !l.leads():
+		return 0, 0, ErrNotLeader
 	}
-	if len(data) == 0 {
-		return errors.New("an entry of the metadata log is never empty")
+	l.guard(func() { err = l.raft.Propose(data) })
+	if err = l.refusal(err); err != nil {
+		return 0, 0, err
 	}
-	return l.raft.Propose(data)
+	l.tail++
+	return int64(l.tail), l.leader.Term, nil
 }
 
-// Process does what is due: it writes, syncs, and returns the entries that have become committed, in order. After an error
-// the log is of no more use.
-func (l *Log) Process() ([]Entry, error) {
-	var committed []Entry
-	for l.broken == nil && l.raft.HasReady() {
-		rd := l.raft.Ready()
-		if err := l.persist(rd); err != nil {
-			l.broken = fmt.Errorf("write metadata log: %w", err)
+// leads says that this node led when Process returned, and still does.
+func (l *Log) leads() bool {
+	if !l.leader.Leading {
+		return false
+	}
+	st := l.raft.BasicStatus()
+	return st.RaftState == raft.StateLeader && st.GetTerm() == l.leader.Term
+}
+
+func (l *Log) refusal(err error) error {
+	switch {
+	case l.broken != nil:
+		return l.broken
+	case errors.Is(err, raft.ErrProposalDropped) && l.raft.BasicStatus().LeadTransferee != raft.None:
+		return ErrNotLeader
+	case errors.Is(err, raft.ErrProposalDropped):
+		return ErrBusy
+	}
+	return err
+}
+
+// Process does what is due: it writes, syncs, and returns what has come of it. After an error the log is of no more use.
+func (l *Log) Process() (Ready, error) {
+	var out Ready
+	l.guard(func() {
+		if err := l.process(&out); err != nil && l.broken == nil {
+			l.broken = err
+		}
+	})
+	out.Applied, out.Leadership = int64(l.applied), l.leader
+	out.Changed = l.leader != l.lastReady
+	l.lastReady = l.leader
+	out.Messages = append(out.Messages, l.replies...)
+	l.replies = nil
+	out.SnapshotWanted, l.wanted = l.wanted, false
+	return out, l.broken
+}
+
+func (l *Log) process(out *Ready) error {
+	for {
+		for l.raft.HasReady() {
+			rd := l.raft.Ready()
+			if err := l.persist(rd, out); err != nil {
+				return fmt.Errorf("write metadata log: %w", err)
+			}
+			if err := l.take(rd, out); err != nil {
+				return err
+			}
+			l.raft.Advance(rd)
+		}
+		if !l.alone || !l.onlyVoter() {
 			break
 		}
-		for _, e := range rd.CommittedEntries {
-			if e.GetType() != pb.EntryNormal {
-				l.broken = fmt.Errorf("metadata log: entry %d changes the quorum's members, which this version cannot do", e.GetIndex())
-				break
-			}
-			if len(e.GetData()) > 0 { // an empty one only marks the beginning of a leadership
-				committed = append(committed, Entry{Index: int64(e.GetIndex()), Data: e.GetData()})
-			}
-		}
-		l.raft.Advance(rd)
-	}
-	return committed, l.broken
-}
-
-// persist makes durable what rd's messages and commits depend on.
-func (l *Log) persist(rd raft.Ready) error {
-	if len(rd.Messages) > 0 || !raft.IsEmptySnap(rd.Snapshot) {
-		return errors.New("a quorum of one has nobody to talk to")
-	}
-	var b []byte
-	for _, e := range rd.Entries {
-		b = appendEntry(b, e)
-		l.last = e.GetIndex()
-	}
-	l.synced = min(l.synced, l.last)
-	if st := rd.HardState; !raft.IsEmptyHardState(st) {
-		// A commit is written down only for entries that a sync has covered, which is what parseLog builds on.
-		commit := min(st.GetCommit(), l.synced)
-		b = appendState(b, &pb.HardState{Term: st.Term, Vote: st.Vote, Commit: &commit})
-	}
-	if len(b) > 0 {
-		if _, err := l.file.WriteAt(b, l.size); err != nil {
-			return err
-		}
-		l.size += int64(len(b))
-		l.dirty = true
-	}
-	if rd.MustSync && !forgettable(rd) {
-		if err := l.sync(); err != nil {
+		l.alone = false
+		if err := l.raft.Campaign(); err != nil {
 			return err
 		}
 	}
-	if err := l.store.Append(rd.Entries); err != nil {
-		return err
+	l.alone, l.tail = false, l.last
+	if l.in != nil && l.in.done != nil {
+		l.dropIncoming() // the log had what the snapshot says
 	}
-	if raft.IsEmptyHardState(rd.HardState) {
-		return nil
-	}
-	return l.store.SetHardState(rd.HardState)
-}
-
-// forgettable says that nobody would miss rd after a crash. That is so for the beginning of a leadership in a quorum of
-// one: the vote is the node's own, and the entry is empty. The next entry's sync takes it along, which makes a start one
-// or two syncs shorter.
-func forgettable(rd raft.Ready) bool {
-	for _, e := range rd.Entries {
-		if len(e.GetData()) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-func (l *Log) sync() error {
-	if !l.dirty {
-		return nil
-	}
-	if err := l.file.Sync(); err != nil {
-		return err
-	}
-	l.dirty, l.synced = false, l.last
+	l.settle()
 	return nil
+}
+
+// take puts what rd says into out.
+func (l *Log) take(rd raft.Ready, out *Ready) error {
+	for _, e := range rd.CommittedEntries {
+		l.applied = e.GetIndex()
+		switch {
+		case e.GetType() == pb.EntryConfChangeV2:
+			if err := l.applyChange(e, out); err != nil {
+				return err
+			}
+		case len(e.GetData()) > 0: // an empty one only marks the beginning of a leadership
+			l.dataTo = l.applied
+			out.Entries = append(out.Entries, Entry{Index: int64(l.applied), Term: e.GetTerm(), Data: e.GetData()})
+		}
+	}
+	for _, m := range rd.Messages {
+		if m.GetType() == pb.MsgSnap {
+			l.beginTransfer(m)
+			continue
+		}
+		data, err := encodeRaft(m)
+		if err != nil {
+			return err
+		}
+		out.Messages = append(out.Messages, Message{To: m.GetTo(), Data: data})
+	}
+	return nil
+}
+
+// settle looks at who leads, now that nothing is left to do.
+func (l *Log) settle() {
+	st := l.raft.BasicStatus()
+	now := Leadership{Leader: st.Lead, Term: st.GetTerm()}
+	if st.RaftState == raft.StateLeader {
+		// An entry of its own term has been applied, so all before it has.
+		term, err := l.store.Term(l.applied)
+		now.Leading = err == nil && term == now.Term
+	} else {
+		l.dropTransfers()
+	}
+	if st.RaftState != raft.StateLeader || now.Term != l.leader.Term {
+		clear(l.contacts)
+	}
+	l.leader = now
+}
+
+// guard runs f, which goes into the Raft library. The library panics where its state has become impossible, which bytes from
+// a broken member may bring about, or a disk that has lost what it had kept. Then this log is of no more use, and the
+// process goes on to say so.
+func (l *Log) guard(f func()) {
+	if l.broken != nil {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			l.broken = fmt.Errorf("%w: %v", ErrImpossible, p)
+		}
+	}()
+	f()
 }
 
 // Bytes is the size of the log on disk, and of the snapshot before it.
-func (l *Log) Bytes() (log, snapshot int64) { return l.size, l.snapshotBytes }
-
-// SaveSnapshot replaces all entries up to index, which Process has returned, by data.
-//
-// The snapshot is in place before the log is cut, so that at every moment the two together are complete.
-func (l *Log) SaveSnapshot(index int64, data []byte) error {
-	if l.broken != nil {
-		return l.broken
-	}
-	if err := l.saveSnapshot(uint64(index), data); err != nil {
-		l.broken = fmt.Errorf("write metadata snapshot: %w", err)
-		return l.broken
-	}
-	return nil
-}
-
-func (l *Log) saveSnapshot(index uint64, data []byte) error {
-	term, err := l.store.Term(index)
-	if err != nil {
-		return err
-	}
-	at := position{index: index, term: term}
-	b := appendSnapshot([]byte(snapshotMagic), at, l.members, data)
-	if err := vfs.WriteFile(l.cfg.FS, l.path(snapshotName), b); err != nil {
-		return err
-	}
-	l.snapshotBytes = int64(len(b))
-	if _, err := l.store.CreateSnapshot(index, l.members, data); err != nil {
-		return err
-	}
-	if err := l.store.Compact(index); err != nil {
-		return err
-	}
-	state, _, err := l.store.InitialState()
-	if err != nil {
-		return err
-	}
-	last, err := l.store.LastIndex()
-	if err != nil {
-		return err
-	}
-	var entries []*pb.Entry
-	if last > index {
-		if entries, err = l.store.Entries(index+1, last+1, 1<<62); err != nil {
-			return err
-		}
-	}
-	return l.swapLog(at, entries, state)
-}
-
-// swapLog replaces the log file by one that begins behind at.
-func (l *Log) swapLog(at position, entries []*pb.Entry, state *pb.HardState) error {
-	b := appendBase([]byte(logMagic), at, l.members)
-	for _, e := range entries {
-		b = appendEntry(b, e)
-	}
-	if state != nil {
-		b = appendState(b, state)
-	}
-	if err := vfs.WriteFile(l.cfg.FS, l.path(logName), b); err != nil {
-		return err
-	}
-	file, err := l.cfg.FS.Open(l.path(logName))
-	if err != nil {
-		return err
-	}
-	if l.file != nil {
-		_ = l.file.Close() // it has been replaced; nothing that it could say matters
-	}
-	l.file, l.size, l.dirty = file, int64(len(b)), false
-	l.last = at.index + uint64(len(entries))
-	l.synced = l.last
-	return nil
-}
-
-func (l *Log) path(name string) string { return path.Join(l.cfg.Dir, name) }
+func (l *Log) Bytes() (log, snapshot int64) { return l.size, l.saved.bytes }
 
 // Close syncs and closes the log.
 func (l *Log) Close() error {
 	var err error
+	l.dropTransfers()
+	l.dropIncoming()
 	if l.broken == nil {
 		err = l.sync()
-		l.broken = errors.New("the metadata log is closed")
+		l.broken = ErrClosed
 	}
 	return errors.Join(err, l.file.Close())
+}
+
+// encodeRaft is a message of the Raft library as it travels.
+func encodeRaft(m *pb.Message) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend([]byte{byte(msgRaft)}, m)
 }

@@ -42,8 +42,8 @@ func open(fs vfs.FS) (*machine, Opened, error) {
 }
 
 func (m *machine) process() error {
-	entries, err := m.log.Process()
-	for _, e := range entries {
+	rd, err := m.log.Process()
+	for _, e := range rd.Entries {
 		if e.Index <= m.index {
 			return fmt.Errorf("entry %d comes after %d", e.Index, m.index)
 		}
@@ -54,7 +54,7 @@ func (m *machine) process() error {
 }
 
 func (m *machine) append(line string) error {
-	if err := m.log.Append([]byte(line)); err != nil {
+	if _, _, err := m.log.Append([]byte(line)); err != nil {
 		return err
 	}
 	return m.process()
@@ -462,7 +462,7 @@ func everyFrame() (log, snap []byte) {
 	b = appendEntry(b, newEntry(position{5, 3}, []byte("five")))
 	b = appendEntry(b, newEntry(position{6, 3}, []byte("six")))
 	b = appendEntry(b, newEntry(position{6, 4}, []byte("another six")))
-	b = appendState(b, &pb.HardState{Term: &term, Vote: &vote, Commit: &commit})
+	b = appendState(b, &pb.HardState{Term: &term, Vote: &vote, Commit: &commit}, commit)
 	return b, appendSnapshot([]byte(snapshotMagic), position{4, 2}, members, []byte("state"))
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	pb "go.etcd.io/raft/v3/raftpb"
+
+	"moldau.io/moldau/protocol"
 )
 
 // ErrDamaged says that the metadata log has lost something that it had acknowledged, so that opening it would mean to
@@ -17,6 +19,8 @@ type contents struct {
 	members *pb.ConfState
 	entries []*pb.Entry
 	state   *pb.HardState
+	sure    uint64 // the last entry that must be there
+	self    self   // its raft id is 0 where the file does not say
 
 	valid int // bytes up to the end of the last good frame
 }
@@ -25,7 +29,7 @@ type contents struct {
 // machine stopped, so nobody has been told of it. That it was indeed the tail is checked by looking behind it for a
 // state that counts an entry as committed which is lost: such a state is written only after the entry has been synced.
 func parseLog(b []byte) (contents, error) {
-	var c contents
+	c := contents{self: self{node: -1}}
 	if len(b) < len(logMagic) || string(b[:len(logMagic)]) != logMagic {
 		return c, fmt.Errorf("%w: the file does not begin as a metadata log of this version does", ErrDamaged)
 	}
@@ -51,8 +55,11 @@ func parseLog(b []byte) (contents, error) {
 		return c, fmt.Errorf("%w: byte %d does not check out, and entries up to %d that follow it had been committed",
 			ErrDamaged, c.valid, commit)
 	}
-	if commit := c.state.GetCommit(); commit > c.last() {
-		return c, fmt.Errorf("%w: it ends with entry %d, and entry %d had been committed", ErrDamaged, c.last(), commit)
+	if c.sure > c.last() {
+		return c, fmt.Errorf("%w: it ends with entry %d, and entry %d had been committed", ErrDamaged, c.last(), c.sure)
+	}
+	if c.state.GetCommit() > c.last() { // the crash has taken what came with it
+		c.state.Commit = new(c.last())
 	}
 	return c, nil
 }
@@ -69,7 +76,7 @@ func (c *contents) take(kind frameKind, body []byte, first bool) error {
 	case kindBase:
 		c.base = position{index: r.uvarint(), term: r.uvarint()}
 		c.members = r.members()
-	case kindEntry:
+	case kindEntry, kindChange:
 		term, index := r.uvarint(), r.uvarint()
 		if r.bad {
 			return errors.New("entry without term and index")
@@ -77,9 +84,28 @@ func (c *contents) take(kind frameKind, body []byte, first bool) error {
 		if index <= c.base.index || index > c.last()+1 {
 			return fmt.Errorf("entry %d follows entry %d", index, c.last())
 		}
-		c.entries = append(c.entries[:index-c.base.index-1], newEntry(position{index, term}, r.b))
+		e := newEntry(position{index, term}, r.b)
+		if kind == kindChange {
+			e.Type = pb.EntryConfChangeV2.Enum()
+		}
+		c.entries = append(c.entries[:index-c.base.index-1], e)
+	case kindCut:
+		index := r.uvarint()
+		if index <= c.base.index || index > c.last()+1 {
+			return fmt.Errorf("cut at entry %d after entry %d", index, c.last())
+		}
+		c.entries = c.entries[:index-c.base.index-1]
+	case kindSelf:
+		c.self = self{raft: r.uvarint(), node: protocol.BrokerID(r.uvarint()) - 1}
+		if c.self.raft == 0 {
+			return errors.New("raft id 0")
+		}
 	case kindState:
 		term, vote, commit := r.uvarint(), r.uvarint(), r.uvarint()
+		c.sure = max(c.sure, commit)
+		if len(r.b) > 0 {
+			commit = r.uvarint()
+		}
 		c.state = &pb.HardState{Term: &term, Vote: &vote, Commit: &commit}
 	default:
 		return fmt.Errorf("frame of unknown kind %d", kind)
@@ -99,9 +125,9 @@ func newEntry(at position, data []byte) *pb.Entry {
 	return e
 }
 
-// lastCommit is the highest commit of any intact state frame in b, wherever it begins.
+// lastCommit is the highest sure commit of any intact state frame in b, wherever it begins.
 func lastCommit(b []byte) uint64 {
-	const stateBytesMax = 1 + 3*10
+	const stateBytesMax = 1 + 4*10
 	var highest uint64
 	for i := 0; i+frameHeaderBytes < len(b); i++ {
 		if b[i] > stateBytesMax || b[i+1] != 0 || b[i+2] != 0 || b[i+3] != 0 {
