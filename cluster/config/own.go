@@ -142,7 +142,7 @@ var effective = map[string]bool{
 	"controller.listener.names": true, "controller.quorum.voters": true, "controller.quorum.bootstrap.servers": true,
 	"log.dir": true, "log.dirs": true, "metadata.log.dir": true,
 	"auto.create.topics.enable": true, "num.partitions": true, "default.replication.factor": true,
-	"delete.topic.enable": true, "min.insync.replicas": true,
+	"delete.topic.enable": true, "min.insync.replicas": true, "unclean.leader.election.enable": true,
 	"message.max.bytes": true, "max.decompressed.message.bytes": true, "compression.type": true,
 	"compression.gzip.level": true, "compression.lz4.level": true, "compression.zstd.level": true,
 	"log.message.timestamp.type": true, "log.message.timestamp.before.max.ms": true,

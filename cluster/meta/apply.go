@@ -65,6 +65,16 @@ func (e *edit) apply(r Record) error {
 		e.im.nextPID = r.Next
 	case BrokerElectionRecord:
 		e.applyBrokerElection(r)
+	case PartitionChangesRecord:
+		return e.applyChanges(r)
+	case BrokerChangeRecord:
+		return e.applyBrokerChange(r)
+	case RemoveBrokerRecord:
+		return e.applyRemoveBroker(r)
+	case BrokerEpochsRecord:
+		e.im.lastEpoch = max(e.im.lastEpoch, r.Last)
+	case NodeRecord:
+		e.applyNode(r)
 	default:
 		return fmt.Errorf("record of unknown type %T", r)
 	}
@@ -95,6 +105,7 @@ func (e *edit) applyBroker(r BrokerRecord) {
 		bs = slices.Insert(bs, i, &b)
 	}
 	e.im.brokers = bs
+	e.im.lastEpoch = max(e.im.lastEpoch, b.Epoch)
 }
 
 func (e *edit) applyTopic(r TopicRecord) error {
@@ -161,6 +172,11 @@ func checkPartition(old *Partition, p Partition) error {
 	for i, id := range p.ISR {
 		if !slices.Contains(p.Replicas, id) || slices.Contains(p.ISR[:i], id) {
 			return fmt.Errorf("in-sync replicas %v of replicas %v", p.ISR, p.Replicas)
+		}
+	}
+	for i, id := range p.ELR {
+		if !slices.Contains(p.Replicas, id) || slices.Contains(p.ELR[:i], id) || slices.Contains(p.ISR, id) {
+			return fmt.Errorf("eligible replicas %v beside in-sync replicas %v of replicas %v", p.ELR, p.ISR, p.Replicas)
 		}
 	}
 	switch {
@@ -270,8 +286,16 @@ func (im *Image) Records() []Record {
 	for _, f := range im.features {
 		recs = append(recs, FeatureRecord(f))
 	}
+	last := int64(0)
 	for _, b := range im.brokers {
 		recs = append(recs, BrokerRecord{Broker: *b})
+		last = max(last, b.Epoch)
+	}
+	if im.lastEpoch > last {
+		recs = append(recs, BrokerEpochsRecord{Last: im.lastEpoch})
+	}
+	for _, n := range im.nodes {
+		recs = append(recs, NodeRecord{Node: n})
 	}
 	for _, t := range im.sorted {
 		recs = append(recs, TopicRecord{Name: t.Name, ID: t.ID})

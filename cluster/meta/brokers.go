@@ -6,40 +6,11 @@ import (
 	"moldau.io/moldau/protocol"
 )
 
-func (c *Controller) registerBroker(cmd RegisterBroker) ([]Record, Reply, error) {
-	if cmd.ID < 0 {
-		return nil, nil, protocol.Errorf(protocol.InvalidRequest, "a broker id must not be negative: %d", cmd.ID)
-	}
-	// The epoch need only be greater than that of every registration before it.
-	epoch := c.image.Offset() + 1
-	for _, b := range c.image.Brokers() {
-		epoch = max(epoch, b.Epoch+1)
-	}
-	recs := []Record{BrokerRecord{Broker: Broker{
-		ID: cmd.ID, Epoch: epoch, Rack: cmd.Rack, Listeners: slices.Clone(cmd.Listeners),
-	}}}
-	if !cmd.SameEpochs && c.image.Broker(cmd.ID) != nil && c.leads(cmd.ID) {
-		recs = append(recs, BrokerElectionRecord{Broker: cmd.ID})
-	}
-	return recs, RegisterBrokerReply{Epoch: epoch}, nil
-}
-
-func (c *Controller) leads(id protocol.BrokerID) bool {
-	for _, t := range c.image.Topics() {
-		for _, p := range t.Partitions {
-			if p.Leader == id {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // alive is the ids of the brokers that can be given replicas, sorted.
 func (c *Controller) alive() []protocol.BrokerID {
 	var ids []protocol.BrokerID
 	for _, b := range c.image.Brokers() {
-		if !b.Fenced {
+		if c.image.active(b.ID) {
 			ids = append(ids, b.ID)
 		}
 	}
@@ -85,7 +56,7 @@ func (c *Controller) placeByHand(partition int32, replicas []protocol.BrokerID) 
 		if slices.Contains(replicas[:i], id) {
 			return bad("partition %d is assigned to broker %d twice", partition, id)
 		}
-		if !b.Fenced {
+		if c.image.active(id) {
 			isr = append(isr, id)
 		}
 	}

@@ -86,8 +86,12 @@ func appendFields(b []byte, r Record) []byte {
 		b = append(b, r.Topic[:]...)
 		b = binary.AppendVarint(b, int64(r.First))
 		b = binary.AppendUvarint(b, uint64(len(r.Partitions)))
-		for _, p := range r.Partitions {
-			b = appendPartition(b, p)
+		inFull := r.kind() == kindPartitionsInFull
+		for i := range r.Partitions {
+			b = appendPartition(b, &r.Partitions[i])
+			if inFull {
+				b = appendRest(b, &r.Partitions[i])
+			}
 		}
 	case RemoveTopicRecord:
 		b = append(b, r.Topic[:]...)
@@ -106,7 +110,7 @@ func appendFields(b []byte, r Record) []byte {
 	case BrokerElectionRecord:
 		b = binary.AppendVarint(b, int64(r.Broker))
 	default:
-		panic(fmt.Sprintf("record %T has no encoding", r))
+		return appendClusterFields(b, r)
 	}
 	return b
 }
@@ -123,10 +127,10 @@ func appendBroker(b []byte, br Broker) []byte {
 		b = binary.AppendVarint(b, int64(l.Port))
 		b = appendString(b, l.Protocol)
 	}
-	return b
+	return appendBrokerRest(b, br)
 }
 
-func appendPartition(b []byte, p Partition) []byte {
+func appendPartition(b []byte, p *Partition) []byte {
 	b = appendIDs(b, p.Replicas)
 	b = appendIDs(b, p.ISR)
 	b = binary.AppendVarint(b, int64(p.Leader))
@@ -167,12 +171,15 @@ func decodeFields(kind recordKind, b []byte) (Record, error) {
 	case kindTopic:
 		id := d.id()
 		r = TopicRecord{ID: id, Name: d.string()}
-	case kindPartitions:
+	case kindPartitions, kindPartitionsInFull:
 		p := PartitionsRecord{Topic: d.id(), First: d.int32()}
 		n := d.count(5) // a partition takes at least five bytes
 		p.Partitions = make([]Partition, n)
 		for i := range p.Partitions {
 			p.Partitions[i] = d.partition()
+			if kind == kindPartitionsInFull {
+				d.rest(&p.Partitions[i])
+			}
 		}
 		r = p
 	case kindRemoveTopic:
@@ -191,7 +198,9 @@ func decodeFields(kind recordKind, b []byte) (Record, error) {
 	case kindBrokerElection:
 		r = BrokerElectionRecord{Broker: protocol.BrokerID(d.int32())}
 	default:
-		return nil, fmt.Errorf("metadata record of kind %d is unknown here; it was written by a newer version", kind)
+		if r = d.clusterFields(kind); r == nil {
+			return nil, fmt.Errorf("metadata record of kind %d is unknown here; it was written by a newer version", kind)
+		}
 	}
 	if d.bad {
 		return nil, errCorrupt
@@ -266,6 +275,9 @@ func (d *decoder) id() protocol.TopicID {
 
 func (d *decoder) ids() []protocol.BrokerID {
 	n := d.count(1)
+	if n == 0 {
+		return nil
+	}
 	ids := make([]protocol.BrokerID, n)
 	for i := range ids {
 		ids[i] = protocol.BrokerID(d.int32())
@@ -278,6 +290,9 @@ func (d *decoder) broker() Broker {
 	n := d.count(4)
 	for range n {
 		b.Listeners = append(b.Listeners, Listener{Name: d.string(), Host: d.string(), Port: d.int32(), Protocol: d.string()})
+	}
+	if len(d.b) > 0 { // builds of before there were clusters wrote no more
+		d.brokerRest(&b)
 	}
 	return b
 }

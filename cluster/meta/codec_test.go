@@ -86,7 +86,8 @@ func TestANewerRecordIsNotPassedOver(t *testing.T) {
 
 func FuzzDecodeRecords(f *testing.F) {
 	f.Add(AppendRecords(nil, everyRecord()))
-	for _, r := range everyRecord() {
+	f.Add(AppendRecords(nil, everyClusterRecord()))
+	for _, r := range append(everyRecord(), everyClusterRecord()...) {
 		f.Add(AppendRecords(nil, []Record{r}))
 	}
 	f.Add([]byte{formatVersion, byte(kindPartitions), 30, 0xff, 0xff, 0xff, 0xff, 0x0f})

@@ -19,6 +19,11 @@ type Controller struct {
 
 	image *Image // ahead; its offset counts applied commands, since the log's is not known yet
 
+	// Soft state: lost with the controller.
+	standings map[protocol.BrokerID]*standing
+	seen      time.Time // the latest time that anybody has told
+	recheck   bool      // partitions without a leader may get one now
+
 	// collisions is the topics whose names have a '.' or a '_', by the name with every '.' made a '_'. Two topics must not
 	// share one, because metrics are named so.
 	collisions map[string][]string
@@ -35,6 +40,9 @@ type ControllerConfig struct {
 	// Default: config.Empty().
 	Static *config.Static
 
+	// Lease is how long a broker is taken for alive after its last heartbeat. Default 2 s (broker.session.timeout.ms).
+	Lease time.Duration
+
 	// Random places replicas and makes topic ids. It must be seeded with entropy in production: ids are never to be given
 	// twice.
 	Random *rand.Rand
@@ -47,23 +55,39 @@ func NewController(cfg ControllerConfig, im *Image) *Controller {
 	if cfg.Static == nil {
 		cfg.Static = config.Empty()
 	}
-	c := &Controller{cfg: cfg, image: im, collisions: map[string][]string{}}
+	if cfg.Lease <= 0 {
+		cfg.Lease = leaseDefault
+	}
+	c := &Controller{
+		cfg: cfg, image: im, standings: map[protocol.BrokerID]*standing{}, collisions: map[string][]string{},
+	}
 	for _, t := range im.Topics() {
 		c.addCollision(t.Name)
 	}
 	return c
 }
 
-// Handle decides one command. It changes nothing: the caller puts the records into the log and calls Apply, and gives the
+// Handle decides one command. It changes nothing that is to last: the caller puts the records into the log and calls Apply, and gives the
 // reply away once they are committed. The error is a refusal of the whole command.
 //
 // now is monotonic where it decides about leases.
 func (c *Controller) Handle(now time.Time, cmd Command) ([]Record, Reply, error) {
+	c.clock(now)
 	switch cmd := cmd.(type) {
 	case Bootstrap:
 		return c.bootstrap(cmd)
 	case RegisterBroker:
-		return c.registerBroker(cmd)
+		return c.registerBroker(now, cmd)
+	case BrokerHeartbeat:
+		return c.brokerHeartbeat(now, cmd)
+	case BrokerGone:
+		return c.brokerGone(cmd)
+	case AlterPartition:
+		return c.alterPartition(cmd)
+	case AdmitNode:
+		return c.admitNode(now, cmd)
+	case UnregisterBroker:
+		return c.unregisterBroker(cmd)
 	case CreateTopics:
 		return c.createTopics(cmd)
 	case DeleteTopics:
@@ -96,6 +120,10 @@ func (c *Controller) Apply(recs ...Record) error {
 	c.image = im
 	for _, r := range recs {
 		switch r := r.(type) {
+		case ConfigRecord:
+			c.recheck = c.recheck || r.Key == "unclean.leader.election.enable"
+		case RemoveBrokerRecord:
+			delete(c.standings, r.ID)
 		case TopicRecord:
 			c.addCollision(r.Name)
 		case RemoveTopicRecord:

@@ -16,6 +16,8 @@ type Image struct {
 	clusterID  string
 	features   []Feature // sorted by name
 	brokers    []*Broker // sorted by id
+	nodes      []Node    // sorted by id
+	lastEpoch  int64     // the highest broker epoch that was ever given out
 	byName     shards[string, *Topic]
 	byID       shards[protocol.TopicID, *Topic]
 	sorted     []*Topic // byName's topics, sorted by name
@@ -72,6 +74,13 @@ type Broker struct {
 
 	Version  string         // the build, as "moldau version" says
 	Features []FeatureRange // the levels that it supports
+}
+
+// Node is a member of the cluster, from the moment on at which it was given its id: before it is registered as a broker, too.
+type Node struct {
+	ID      protocol.BrokerID
+	Cluster string // host:port of gossip and quorum
+	Quorum  uint64 // its id in the quorum
 }
 
 // Listener is an address that clients of a broker dial.
@@ -140,6 +149,18 @@ func (im *Image) Broker(id protocol.BrokerID) *Broker {
 	return im.brokers[i]
 }
 
+// Nodes is every node that was given an id, sorted by id. The slice is shared.
+func (im *Image) Nodes() []Node { return im.nodes }
+
+// Node is the node with that id.
+func (im *Image) Node(id protocol.BrokerID) (Node, bool) {
+	i, ok := slices.BinarySearchFunc(im.nodes, id, compareNode)
+	if !ok {
+		return Node{}, false
+	}
+	return im.nodes[i], true
+}
+
 // Configs is what has been set on one resource: no defaults. The map is shared, and nil where nothing was set.
 func (im *Image) Configs(t config.ResourceType, name string) map[string]string {
 	m, _ := im.configs.get(Resource{Type: t, Name: name})
@@ -200,6 +221,11 @@ type Delta struct {
 	Topics  []*Topic // new or changed, as they are now, sorted by name
 	Removed []*Topic // gone, as they were, sorted by name; a topic that was deleted and created again is in both
 	Configs []Resource
+
+	Brokers     []*Broker // new or changed, as they are now, sorted by id
+	GoneBrokers []*Broker // removed, as they were, sorted by id
+	Nodes       bool      // whether any node has been given an id, or another address, or has been removed
+	Features    bool      // whether any level is another
 }
 
 // Since is what changed from old to im. Its cost goes with the size of the change, not with that of the cluster.
@@ -224,7 +250,31 @@ func (im *Image) Since(old *Image) Delta {
 	slices.SortFunc(d.Topics, byTopicName)
 	slices.SortFunc(d.Removed, byTopicName)
 	slices.SortFunc(d.Configs, compareResources)
+	d.brokers(im, old)
+	d.Nodes = !slices.Equal(im.nodes, old.nodes)
+	d.Features = !slices.Equal(im.features, old.features)
 	return d
+}
+
+func (d *Delta) brokers(im, old *Image) {
+	if sameBrokers(im.brokers, old.brokers) {
+		return
+	}
+	for _, b := range im.brokers {
+		if old.Broker(b.ID) != b {
+			d.Brokers = append(d.Brokers, b)
+		}
+	}
+	for _, b := range old.brokers {
+		if im.Broker(b.ID) == nil {
+			d.GoneBrokers = append(d.GoneBrokers, b)
+		}
+	}
+}
+
+// sameBrokers says that a is b itself, or just like it.
+func sameBrokers(a, b []*Broker) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 func sameMap(a, b map[string]string) bool {
@@ -249,3 +299,5 @@ func compareResources(a, b Resource) int {
 }
 
 func compareBroker(b *Broker, id protocol.BrokerID) int { return cmp.Compare(b.ID, id) }
+
+func compareNode(n Node, id protocol.BrokerID) int { return cmp.Compare(n.ID, id) }
