@@ -148,7 +148,7 @@ func (l *Log) makeRoom(now time.Time, cfg *Config, size int64, a Appended) (bool
 	if err != nil || !full && !old {
 		return false, err
 	}
-	if err := l.roll(a.Base); err != nil {
+	if err := l.roll(s.Next()); err != nil { // not at the batch: a segment begins where the one before ended
 		return false, err
 	}
 	l.begun(now, cfg, a.MaxTimestamp)
@@ -200,6 +200,11 @@ func (l *Log) write(cfg *Config, bs []batch.Batch) error {
 		}
 		l.w.scratch = data[:0]
 	}
+	return l.writeRaw(cfg, data, bs)
+}
+
+// writeRaw writes data, which is the batches bs.
+func (l *Log) writeRaw(cfg *Config, data []byte, bs []batch.Batch) error {
 	err := l.active().Write(data, bs, cfg.IndexInterval)
 	if err == nil {
 		return nil

@@ -34,6 +34,13 @@ func (x *logMachine) append(t *rapid.T) {
 			bs = append(bs, x.src.Plain(x.m, x.now.UnixMilli()))
 		}
 	}
+	if rapid.Bool().Draw(t, "mirror") { // as a follower
+		a, err := x.l.Mirror(x.now, bytes.Join(raw(bs), nil))
+		if err != nil || a.Last+1 != x.m.End {
+			t.Fatalf("mirror: %+v, %v; the model ends at %d", a, err, x.m.End)
+		}
+		return
+	}
 	for _, b := range bs {
 		b.Stamp(0, 0)
 	}
@@ -41,6 +48,13 @@ func (x *logMachine) append(t *rapid.T) {
 	if err != nil || a.Last+1 != x.m.End {
 		t.Fatalf("append: %+v, %v; the model ends at %d", a, err, x.m.End)
 	}
+}
+
+func raw(bs []batch.Batch) (out [][]byte) {
+	for _, b := range bs {
+		out = append(out, b)
+	}
+	return out
 }
 
 func (x *logMachine) advance(t *rapid.T) {

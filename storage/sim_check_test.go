@@ -244,7 +244,12 @@ func (w *world) checkEpochs(p *part, b Bounds) {
 	if p.tail > 0 {
 		want, _ = want.Assign(p.tail, b.End)
 	}
-	if got := p.l.Epochs(); fmt.Sprint(got) != fmt.Sprint(want) {
+	got := p.l.Epochs()
+	if first := p.m.From(b.Start); len(first) > 0 { // in a gap at the start: read from the batches it begins behind it
+		got, _ = got.TruncateStart(first[0].First())
+		want, _ = want.TruncateStart(first[0].First())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
 		w.fail("%v %+v has the epochs %v, want %v", p.tp, b, got, want)
 	}
 }

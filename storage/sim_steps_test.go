@@ -102,6 +102,10 @@ func (w *world) delete(p *part) {
 func (w *world) append(p *part) {
 	var bs []batch.Batch
 	w.src.Largest, w.src.Keyed = int(p.cfg.SegmentBytes/2), p.cfg.Compacts
+	mirrors := w.rng.IntN(3) == 0 // as followers append
+	if mirrors && p.tail == 0 && w.rng.IntN(10) == 0 {
+		p.m.End += protocol.Offset(1 + w.rng.IntN(20)) // the leader has compacted something away
+	}
 	from := p.m.End
 	if w.rng.IntN(10) == 0 {
 		n := 2 + w.rng.IntN(3)
@@ -112,10 +116,13 @@ func (w *world) append(p *part) {
 	} else {
 		bs = append(bs, w.src.Next(p.m, w.now.UnixMilli()))
 	}
+	if p.tail = 0; mirrors {
+		w.mirror(p, from, bs)
+		return
+	}
 	for _, b := range bs {
 		b.Stamp(0, 0) // as it comes from a client
 	}
-	p.tail = 0
 	appends, waits := p.l.Append, true
 	if w.rng.IntN(3) == 0 {
 		appends, waits = p.l.Submit, false
@@ -130,6 +137,29 @@ func (w *world) append(p *part) {
 	p.m.Done = p.m.End
 	if waits && (p.cfg.Fsync || p.cfg.FlushMessages == 1) && p.l.Durable() < p.m.End {
 		w.fail("appends to %v wait until they are durable, and it is up to %d of %d", p.tp, p.l.Durable(), p.m.End)
+	}
+	if w.rng.IntN(2) == 0 {
+		p.l.SetHighWatermark(p.m.End)
+	}
+}
+
+// mirror appends what a leader has sent: whole batches, and perhaps a part of the next one.
+func (w *world) mirror(p *part, from protocol.Offset, bs []batch.Batch) {
+	var raw []byte
+	for _, b := range bs {
+		raw = append(raw, b...)
+	}
+	raw = append(raw, bs[0][:w.rng.IntN(len(bs[0]))]...)
+	a, err := p.l.Mirror(w.now, raw)
+	if err != nil || a.Base != from || a.Last+1 != p.m.End {
+		w.fail("mirror %v at %d: %+v, %v; want %d..%d", p.tp, from, a, err, from, p.m.End)
+	}
+	p.m.Done = p.m.End
+	if w.rng.IntN(2) == 0 && p.l.AcksDurable() {
+		w.must(p.l.Await(a.Last + 1))
+		if p.l.Durable() < p.m.End {
+			w.fail("%v is durable up to %d of %d", p.tp, p.l.Durable(), p.m.End)
+		}
 	}
 	if w.rng.IntN(2) == 0 {
 		p.l.SetHighWatermark(p.m.End)

@@ -97,6 +97,11 @@ func (l *Log) truncateFully(start protocol.Offset) error {
 	if start < 0 {
 		return fmt.Errorf("a log cannot begin at offset %d", start)
 	}
+	return l.beginAnew(start, start)
+}
+
+// beginAnew is truncateFully with a first segment that may begin before the log does.
+func (l *Log) beginAnew(base, start protocol.Offset) error {
 	segs := *l.segments.Load()
 	// To the very beginning: a crash may bring back the names of segments that were deleted before, and nothing else.
 	if err := l.lowerRecoveryPoint(0); err != nil {
@@ -119,7 +124,7 @@ func (l *Log) truncateFully(start protocol.Offset) error {
 	name := path.Join(l.Dir(), epochFile)
 	err := vfs.WriteFile(l.files.FS(), name, l.epochs.Load().Encode())
 	l.w.epochsDirty = err != nil // then the next flush writes it
-	empty, err := segment.Create(l.files, l.Dir(), start)
+	empty, err := segment.Create(l.files, l.Dir(), base)
 	if err == nil {
 		err = l.keepNames()
 	}
@@ -128,10 +133,10 @@ func (l *Log) truncateFully(start protocol.Offset) error {
 	}
 	l.segments.Store(&[]*segment.Segment{empty})
 	l.start.Store(int64(start))
-	l.synced.Store(int64(start))
+	l.synced.Store(int64(base))
 	l.hw.Store(int64(start))
 	l.w.producers, l.w.snapshot = producers.New(), -1
-	l.w.producers.SetEnd(start)
+	l.w.producers.SetEnd(base)
 	l.w.firstKnown, l.w.touched, l.w.unflushed = false, true, 0
 	l.publishUnstable()
 	if rises {
