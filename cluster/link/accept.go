@@ -135,18 +135,22 @@ func (l *Link) hand(c net.Conn) {
 // Streams gives the streams that others have opened for gossip. Whoever takes one closes it.
 func (l *Link) Streams() <-chan net.Conn { return l.streams }
 
-// DialStream opens a stream for gossip to the broker at addr.
-func (l *Link) DialStream(addr string, timeout time.Duration) (net.Conn, error) {
+// DialStream opens a stream for gossip to the broker at addr. It is closed when ctx ends.
+func (l *Link) DialStream(ctx context.Context, addr string, timeout time.Duration) (net.Conn, error) {
 	if !l.begin() {
 		return nil, dialErrorf(ErrClosed, "this broker is closing")
 	}
 	defer l.wg.Done()
-	d, err := l.connect(addr, purposeStream, timeout)
+	d, err := l.connect(ctx, addr, purposeStream, timeout)
 	if err != nil {
 		return nil, err
 	}
-	ctx, closed := context.WithCancel(l.ctx)
-	context.AfterFunc(ctx, l.track(d.net))
+	ctx, closed := context.WithCancel(ctx)
+	untrack := l.track(d.net)
+	context.AfterFunc(ctx, func() {
+		untrack()
+		_ = d.net.Close()
+	})
 	return &stream{Conn: d.net, closed: closed}, nil
 }
 

@@ -306,9 +306,10 @@ type dialed struct {
 }
 
 // connect dials addr and shakes hands, within timeout.
-func (l *Link) connect(addr string, purpose byte, timeout time.Duration) (*dialed, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, timeout)
+func (l *Link) connect(ctx context.Context, addr string, purpose byte, timeout time.Duration) (*dialed, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
 	c, err := l.cfg.Network.Dial(ctx, addr)
 	if err != nil {
 		if l.ctx.Err() != nil {
@@ -316,11 +317,11 @@ func (l *Link) connect(addr string, purpose byte, timeout time.Duration) (*diale
 		}
 		return nil, explainDial(addr, err)
 	}
-	untrack := l.track(c)
-	defer untrack()
-	deadline, _ := ctx.Deadline()
-	_ = c.SetDeadline(deadline)
+	interrupted := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	out, peer, err := hail(c, addr, l.psk, l.me(purpose))
+	if !interrupted() && err == nil { // its time ended just now
+		err = explainHail(addr, ctx.Err())
+	}
 	if err != nil {
 		_ = c.Close()
 		if l.ctx.Err() != nil {
@@ -328,7 +329,6 @@ func (l *Link) connect(addr string, purpose byte, timeout time.Duration) (*diale
 		}
 		return nil, err
 	}
-	_ = c.SetDeadline(time.Time{})
 	l.clocks.compare(peer, l.cfg.Now(), peer.clock)
 	return &dialed{net: out, peer: peer}, nil
 }
@@ -396,3 +396,6 @@ func (l *Link) Stats() Stats {
 	}
 	return s
 }
+
+// Process is what tells this process from every other, also from an earlier one of the same broker.
+func (l *Link) Process() int64 { return l.process }

@@ -79,7 +79,7 @@ func (r *remote) dial(timeout time.Duration) chan struct{} {
 			r.settle(nil, dialErrorf(ErrClosed, "this broker is closing"))
 			return
 		}
-		c, err := r.link.connect(r.addr, purposeCalls, timeout)
+		c, err := r.link.connect(r.link.ctx, r.addr, purposeCalls, timeout)
 		r.settle(c, err)
 	}()
 	return done
