@@ -1,6 +1,10 @@
 package broker
 
-import "moldau.io/moldau/protocol"
+import (
+	"time"
+
+	"moldau.io/moldau/protocol"
+)
 
 // With moldau.durability=fsync a leader counts its own log only as far as it is on stable storage: the high watermark, and
 // with it what consumers see and what acks=all is answered for, does not pass that. Appends are queued in the store, which
@@ -36,7 +40,7 @@ func (p *Partition) count() {
 	p.mu.uncounted = append(p.mu.uncounted[:0], p.mu.uncounted[n:]...)
 	moved := end > p.mu.counted
 	p.mu.counted = end
-	if e := leader.Appended(end); e.Advanced {
+	if e := leader.Appended(time.Now(), end); e.Advanced {
 		p.publish(e, bytes)
 	} else if moved {
 		p.mu.waits.moved(0) // acks=1 waits for this broker only

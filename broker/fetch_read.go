@@ -103,7 +103,7 @@ func (f *fetch) read(p *Partition, part *sessionPart, res *protocol.FetchResult,
 	}
 	hw := p.highWatermark()
 	bounds := p.log.Bounds()
-	stable := min(bounds.LastStable, hw)
+	stable := min(p.log.LastStable(), hw)
 	st.limit = hw
 	if f.req.IsolationLevel != readUncommitted {
 		st.limit = stable

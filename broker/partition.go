@@ -97,7 +97,7 @@ func (p *Partition) highWatermark() protocol.Offset { return p.log.HighWatermark
 
 // lastStable is the offset below which every record is committed and no transaction is open.
 func (p *Partition) lastStable() protocol.Offset {
-	return min(p.log.Bounds().LastStable, p.highWatermark())
+	return p.log.LastStable()
 }
 
 // append writes a batch that has been validated. With acksAll it is refused before anything is written where too few

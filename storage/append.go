@@ -222,6 +222,9 @@ func (l *Log) applied(now time.Time, bs []batch.Batch) {
 		if ok && ended.Aborted {
 			l.active().Abort(abortedOf(ended))
 		}
+		if ok {
+			l.transactionEnded(ended)
+		}
 	}
 	l.publishUnstable()
 }

@@ -23,18 +23,19 @@ type Log struct {
 	logger *slog.Logger
 	keeper keeper
 
-	folder     atomic.Pointer[string] // see Dir
-	cfg        atomic.Pointer[Config]
-	segments   atomic.Pointer[[]*segment.Segment] // in order of base, never empty; replaced, never changed
-	start      atomic.Int64
-	unstable   atomic.Int64 // first offset of the oldest open transaction, or noUnstable
-	synced     atomic.Int64 // the recovery point: everything before it is durable
-	hw         atomic.Int64 // the high watermark, as the broker has it
-	cleaned    atomic.Int64 // everything before it was compacted
-	epochs     atomic.Pointer[epoch.History]
-	epochsSure atomic.Bool                  // epochs have been compared with the batches
-	doubts     atomic.Uint32                // reads that met something wrong which could be mended, or was not there any more
-	failure    atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
+	folder      atomic.Pointer[string] // see Dir
+	cfg         atomic.Pointer[Config]
+	segments    atomic.Pointer[[]*segment.Segment] // in order of base, never empty; replaced, never changed
+	start       atomic.Int64
+	unstable    atomic.Int64 // first offset of the oldest open transaction, or noUnstable
+	uncommitted atomic.Int64 // first offset of the oldest one that has ended above the high watermark, or noUnstable
+	synced      atomic.Int64 // the recovery point: everything before it is durable
+	hw          atomic.Int64 // the high watermark, as the broker has it
+	cleaned     atomic.Int64 // everything before it was compacted
+	epochs      atomic.Pointer[epoch.History]
+	epochsSure  atomic.Bool                  // epochs have been compared with the batches
+	doubts      atomic.Uint32                // reads that met something wrong which could be mended, or was not there any more
+	failure     atomic.Pointer[OfflineError] // set once, when the disk could not be left in a known state
 
 	watch watch // cleaner.mu's
 
@@ -74,6 +75,7 @@ type Log struct {
 
 		member    *membership // in the journal; nil until the first append that must be durable, and after a cut or a move
 		connected bool        // everything in the log is durable, or queued there
+		ended     []ended     // transactions whose markers are not committed, in the order of those
 		cutters   int         // who is about to cut records off the end: nothing is copied to the journal meanwhile
 	}
 }
@@ -110,8 +112,8 @@ const (
 type Bounds struct {
 	Start protocol.Offset // the first offset that may be read
 	End   protocol.Offset // the offset that the next record gets
-	// LastStable is the first offset of the oldest open transaction that is still there, or End. A reader of committed
-	// records reads to the smaller of it and the high watermark.
+	// LastStable is the first offset of the oldest open transaction that is still there, or End. See Log.LastStable for how
+	// far a reader of committed records may go.
 	LastStable protocol.Offset
 	Synced     protocol.Offset // everything before it survives a crash of the machine
 }
@@ -136,7 +138,15 @@ func (l *Log) Bounds() Bounds {
 func (l *Log) HighWatermark() protocol.Offset { return protocol.Offset(l.hw.Load()) }
 
 // SetHighWatermark is for who knows how far the log is replicated.
-func (l *Log) SetHighWatermark(o protocol.Offset) { l.hw.Store(int64(o)) }
+func (l *Log) SetHighWatermark(o protocol.Offset) {
+	l.hw.Store(int64(o))
+	if l.uncommitted.Load() == noUnstable { // nearly always
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dropCommitted()
+}
 
 // Partition is the partition's name.
 func (l *Log) Partition() protocol.TopicPartition { return l.tp }

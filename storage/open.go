@@ -78,6 +78,7 @@ func openLog(o opening) (*Log, Recovered, error) {
 	l.w.snapshot = -1
 	l.w.flushedAt = o.now
 	l.unstable.Store(noUnstable)
+	l.uncommitted.Store(noUnstable)
 	l.cleaned.Store(int64(o.cleaned))
 	disk, err := look(o.files.FS(), o.dir)
 	if err == nil && disk.swapping {

@@ -69,6 +69,7 @@ func (l *Log) Truncate(to protocol.Offset) error {
 	l.w.producers, l.w.snapshot = state, snapshot
 	l.w.firstKnown, l.w.touched = false, true
 	l.publishUnstable()
+	l.dropEndedFrom(end)
 	if err := l.removeNow(gone, end); err != nil {
 		return l.fail(err)
 	}
@@ -139,6 +140,7 @@ func (l *Log) beginAnew(base, start protocol.Offset) error {
 	l.w.producers.SetEnd(base)
 	l.w.firstKnown, l.w.touched, l.w.unflushed = false, true, 0
 	l.publishUnstable()
+	l.dropEndedFrom(base)
 	if rises {
 		return nil
 	}

@@ -76,10 +76,19 @@ func (l *Leader) HighWatermark() protocol.Offset { return l.hw }
 // ISR is the committed in-sync set. It must not be changed.
 func (l *Leader) ISR() []protocol.BrokerID { return l.a.ISR }
 
-// Appended says that the leader's own log now ends at logEnd.
-func (l *Leader) Appended(logEnd protocol.Offset) Effects {
+// Appended says that the leader's own log now ends at logEnd. Whoever had everything until now has had it until now: a
+// follower of an idle partition need not say so again and again.
+func (l *Leader) Appended(now time.Time, logEnd protocol.Offset) Effects {
 	if logEnd < l.end { // asked here, because handing over the numbers would allocate on every append
 		invariant.That(false, "log end fell from %d to %d", l.end, logEnd)
+	}
+	l.now = later(l.now, now)
+	if logEnd > l.end {
+		for i := range l.followers {
+			if r := &l.followers[i]; r.end >= l.end {
+				r.caughtUp = later(r.caughtUp, now)
+			}
+		}
 	}
 	l.end = logEnd
 	return l.advance()
@@ -249,6 +258,19 @@ func (l *Leader) LowWatermark(own protocol.Offset) protocol.Offset {
 		}
 	}
 	return own
+}
+
+// InSync says whether a replica is in the committed in-sync set.
+func (l *Leader) InSync(id protocol.BrokerID) bool { return slices.Contains(l.a.ISR, id) }
+
+// Follower is where another replica's log begins and ends, both -1 until it has fetched in this epoch; false where it is no
+// replica.
+func (l *Leader) Follower(id protocol.BrokerID) (start, end protocol.Offset, ok bool) {
+	i := l.index(id)
+	if i < 0 {
+		return unknown, unknown, false
+	}
+	return l.followers[i].start, l.followers[i].end, true
 }
 
 // FollowerState is what a leader knows of a follower.

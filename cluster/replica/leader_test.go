@@ -65,10 +65,10 @@ func TestALeaderAloneCommitsWhatItAppends(t *testing.T) {
 	if l.HighWatermark() != 10 || l.Epoch() != 3 {
 		t.Fatalf("a log of 10 records in sync with itself: high watermark %d, epoch %d", l.HighWatermark(), l.Epoch())
 	}
-	if e := l.Appended(12); !e.Advanced || e.HighWatermark != 12 {
+	if e := l.Appended(t0, 12); !e.Advanced || e.HighWatermark != 12 {
 		t.Errorf("appended to 12: %+v", e)
 	}
-	if e := l.Appended(12); e.Advanced {
+	if e := l.Appended(t0, 12); e.Advanced {
 		t.Errorf("nothing appended: %+v", e)
 	}
 }
@@ -82,7 +82,7 @@ func TestTheHighWatermarkIsNeverAboveTheLog(t *testing.T) {
 
 func TestTheHighWatermarkWaitsForEveryReplicaInSync(t *testing.T) {
 	l := NewLeader(lag, t0, three(1, 2), 5, 3)
-	if e := l.Appended(8); e.Advanced || e.HighWatermark != 3 {
+	if e := l.Appended(t0, 8); e.Advanced || e.HighWatermark != 3 {
 		t.Errorf("the follower is not known to have any of it: %+v", e)
 	}
 	if e := fetch(t, l, t0, 2, 6); !e.Advanced || e.HighWatermark != 6 {
@@ -129,7 +129,7 @@ func TestI23_TheHighWatermarkStandsStillBelowMinInsync(t *testing.T) {
 	a := three(1)
 	a.MinInSync, a.Candidates = 2, brokers(1)
 	l := NewLeader(lag, t0, a, 5, 3)
-	if e := l.Appended(8); e.Advanced || l.HighWatermark() != 3 {
+	if e := l.Appended(t0, 8); e.Advanced || l.HighWatermark() != 3 {
 		t.Errorf("one of two needed is in sync: %+v", e)
 	}
 	a = three(1, 2)
@@ -149,7 +149,7 @@ func TestI13_TheMaximalISRHoldsWhileAProposalIsOpen(t *testing.T) {
 		t.Fatalf("broker 3 has everything: %+v", e)
 	}
 	proposes(t, l, 1, 2, 3)
-	l.Appended(9)
+	l.Appended(t0, 9)
 	if e := fetch(t, l, t0, 2, 9); e.Advanced {
 		t.Errorf("the high watermark passed a follower that is being added: %+v", e)
 	}
@@ -164,13 +164,13 @@ func TestI13_TheMaximalISRHoldsWhileAProposalIsOpen(t *testing.T) {
 		t.Errorf("all have 9: %+v", e)
 	}
 
-	l.Appended(12)
+	l.Appended(t0, 12)
 	fetch(t, l, after(29), 2, 12)
 	if e := l.Tick(after(31)); !e.Propose || e.Advanced {
 		t.Fatalf("broker 3 lags for 31 s: %+v", e)
 	}
 	proposes(t, l, 1, 2)
-	if e := l.Appended(12); e.Advanced || e.HighWatermark != 9 {
+	if e := l.Appended(t0, 12); e.Advanced || e.HighWatermark != 9 {
 		t.Errorf("a follower was left out before the controller agreed: %+v", e)
 	}
 	shrunk := three(1, 2)
@@ -238,7 +238,7 @@ func TestAFollowerThatKeepsUpStaysInSync(t *testing.T) {
 	for s := 0; s < 200; s += 10 {
 		fetch(t, l, after(s), 2, at)
 		at = l.end
-		l.Appended(l.end + 5)
+		l.Appended(after(s), l.end+5)
 		if e := l.Tick(after(s + 5)); e.Propose {
 			t.Fatalf("second %d: a follower that is one fetch behind is taken out", s)
 		}
@@ -254,11 +254,20 @@ func TestAFollowerThatKeepsUpStaysInSync(t *testing.T) {
 	}
 }
 
+// TestAnIdlePartitionTakesNobodyOut: also not when it is idle no more, and the follower has said nothing for an hour since
+// there was nothing to say.
 func TestAnIdlePartitionTakesNobodyOut(t *testing.T) {
 	l := NewLeader(lag, t0, three(1, 2), 10, 10)
 	fetch(t, l, t0, 2, 10)
 	if e := l.Tick(after(3600)); e.Propose || !l.Deadline().IsZero() {
 		t.Errorf("nothing to replicate: %+v, due %v", e, l.Deadline())
+	}
+	l.Appended(after(3600), 11)
+	if e := l.Tick(after(3629)); e.Propose {
+		t.Error("taken out before the lag time is over")
+	}
+	if e := l.Tick(after(3630)); !e.Propose {
+		t.Error("not taken out")
 	}
 }
 
@@ -269,7 +278,7 @@ func TestTheHighWatermarkWaitsForWhoComesBack(t *testing.T) {
 	fetch(t, l, t0, 2, 10)
 	fetch(t, l, t0, 3, 10)
 	l.Refused(t0, protocol.IneligibleReplica)
-	l.Appended(12)
+	l.Appended(t0, 12)
 	if e := fetch(t, l, after(1), 2, 12); e.Advanced {
 		t.Errorf("broker 3 was at the end a second ago: %+v", e)
 	}
@@ -309,7 +318,7 @@ func TestWhatFollowsFromEachAnswer(t *testing.T) {
 		if _, open := l.Proposal(); open == c.ends {
 			t.Errorf("%v: the proposal is open: %v", c.code, open)
 		}
-		l.Appended(12)
+		l.Appended(t0, 12)
 		if c.ends {
 			if e := fetch(t, l, t0.Add(c.again-1), 2, 12); e.Propose {
 				t.Errorf("%v: proposed at once", c.code)
@@ -344,7 +353,7 @@ func TestMetadataSettlesAProposal(t *testing.T) {
 	fetch(t, l, t0, 2, 10)
 	l.Assigned(t0, three(1))
 	proposes(t, l, 1, 2)
-	l.Appended(12)
+	l.Appended(t0, 12)
 	if l.HighWatermark() != 10 {
 		t.Errorf("the high watermark is %d", l.HighWatermark())
 	}
@@ -388,7 +397,7 @@ func TestReplicasComeAndGoWithinAnEpoch(t *testing.T) {
 	if _, err := l.Fetched(t0, FollowerFetch{Replica: 3, BrokerEpoch: 30, Offset: 10}); err == nil {
 		t.Error("broker 3 is no replica any more")
 	}
-	l.Appended(11)
+	l.Appended(t0, 11)
 	if e := fetch(t, l, t0, 2, 11); !e.Advanced {
 		t.Error("what was known of broker 2 is forgotten, or broker 4 is waited for")
 	}
@@ -437,7 +446,7 @@ func TestAppendAndFetchAllocateNothing(t *testing.T) {
 	now, end := t0, protocol.Offset(0)
 	n := testing.AllocsPerRun(1000, func() {
 		now, end = now.Add(time.Millisecond), end+1
-		l.Appended(end)
+		l.Appended(now, end)
 		for id := protocol.BrokerID(2); id <= 3; id++ {
 			if _, err := l.Fetched(now, FollowerFetch{Replica: id, BrokerEpoch: int64(id) * 10, Offset: end}); err != nil {
 				t.Fatal(err)
