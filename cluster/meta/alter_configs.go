@@ -33,7 +33,8 @@ func (c *Controller) alterConfigs(cmd AlterConfigs) ([]Record, Reply, error) {
 	if cmd.ValidateOnly {
 		recs = nil
 	}
-	return recs, reply, nil
+	more, err := c.afterConfigs(recs)
+	return append(recs, more...), reply, err
 }
 
 // alterResource gives the records of the difference between what is set and what shall be. Whether the values are allowed
@@ -54,6 +55,9 @@ func (c *Controller) alterResource(ar AlterResource, replace bool) ([]Record, er
 		return nil, err
 	}
 	if err := c.checkExists(ar.Resource); err != nil {
+		return nil, err
+	}
+	if err := c.checkMinISR(ar.Resource, now, next); err != nil {
 		return nil, err
 	}
 	var recs []Record

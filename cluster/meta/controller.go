@@ -142,6 +142,9 @@ func (c *Controller) bootstrap(cmd Bootstrap) ([]Record, Reply, error) {
 	recs := []Record{ClusterRecord{ID: cmd.ClusterID}}
 	for _, f := range cmd.Features {
 		recs = append(recs, FeatureRecord(f))
+		if f.Name == eligibleLeaderReplicas && f.Level > 0 {
+			recs = append(recs, c.oneMinISR()...)
+		}
 	}
 	return recs, BootstrapReply{}, nil
 }

@@ -66,11 +66,7 @@ func (c *Controller) addPartitions(more MorePartitions, seen map[string]bool) (P
 		}
 		return rec, nil
 	}
-	brokers := c.alive()
-	if factor > len(brokers) {
-		return none, protocol.Errorf(protocol.InvalidReplicationFactor,
-			"replication factor %d needs as many brokers, and %d are alive", factor, len(brokers))
-	}
-	rec.Partitions = c.place(brokers, add, factor)
-	return rec, nil
+	ps, err := c.place(add, factor)
+	rec.Partitions = ps
+	return rec, err
 }

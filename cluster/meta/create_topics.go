@@ -116,12 +116,7 @@ func (c *Controller) newPartitions(nt NewTopic) ([]Partition, error) {
 	case factor < 1:
 		return nil, protocol.Errorf(protocol.InvalidReplicationFactor, "a partition has at least one replica, not %d", factor)
 	}
-	brokers := c.alive()
-	if int(factor) > len(brokers) {
-		return nil, protocol.Errorf(protocol.InvalidReplicationFactor,
-			"replication factor %d needs as many brokers, and %d are alive", factor, len(brokers))
-	}
-	return c.place(brokers, int(count), int(factor)), nil
+	return c.place(int(count), int(factor))
 }
 
 func (c *Controller) assignedPartitions(nt NewTopic) ([]Partition, error) {

@@ -11,6 +11,9 @@ import (
 // too small for anything to be committed (KIP-966).
 const eligibleLeaderReplicas = "eligible.leader.replicas.version"
 
+// minISRKey is how many replicas must be in sync for a record to be committed.
+const minISRKey = "min.insync.replicas"
+
 // election says whom an election may choose.
 type election uint8
 
@@ -22,7 +25,7 @@ const (
 
 // rules are what decides about the partitions of one topic.
 type rules struct {
-	minISR  int  // min.insync.replicas, at most the replication factor
+	minISR  int  // min.insync.replicas
 	unclean bool // unclean.leader.election.enable
 	elr     bool // whether the cluster keeps eligible leader replicas
 }
@@ -50,15 +53,11 @@ func (im *Image) active(id protocol.BrokerID) bool {
 // rulesOf is the rules of a topic. The view is that of the image.
 func (c *Controller) rulesOf(view config.View, t *Topic) rules {
 	own := c.image.Configs(config.TopicResource, t.Name)
-	r := rules{
-		minISR:  int(view.TopicInt(own, "min.insync.replicas")),
+	return rules{
+		minISR:  int(view.TopicInt(own, minISRKey)),
 		unclean: view.TopicBool(own, "unclean.leader.election.enable"),
 		elr:     c.image.Feature(eligibleLeaderReplicas) > 0,
 	}
-	if len(t.Partitions) > 0 {
-		r.minISR = min(r.minISR, len(t.Partitions[0].Replicas))
-	}
-	return r
 }
 
 func (c *Controller) view() config.View { return config.NewView(c.cfg.Static, c.image) }
@@ -105,12 +104,15 @@ func (ch *partitionChange) build() (Partition, bool) {
 	elected := leader != was.Leader
 	if elected && slices.Contains(ch.elr, leader) {
 		ch.isr, ch.elr = []protocol.BrokerID{leader}, without(ch.elr, leader)
+		if ch.commits() {
+			ch.elr = nil // from now on it may commit what they have not
+		}
 	}
 	unclean = unclean && elected
 	if unclean {
 		ch.isr, ch.elr = []protocol.BrokerID{leader}, nil
 	}
-	if !ch.rules.elr {
+	if !ch.rules.elr && len(ch.isr) > 0 {
 		ch.elr = nil
 	}
 	to.Leader, to.ELR = leader, orNil(ch.elr)
@@ -166,12 +168,12 @@ func (ch *partitionChange) completeReassignment() {
 // gatherELR has the replicas that leave the ISR go into the ELR while the ISR is too small to commit anything, and empties the
 // ELR when it is large enough again.
 func (ch *partitionChange) gatherELR() {
-	if !ch.rules.elr {
-		return
-	}
-	if len(ch.isr) >= ch.minISR {
+	switch {
+	case !ch.rules.elr && len(ch.was.ISR) > 0, ch.rules.elr && ch.commits():
 		ch.elr = nil
 		return
+	case !ch.rules.elr:
+		return // nobody led since the feature was taken back, so they still have everything
 	}
 	var elr []protocol.BrokerID
 	for _, from := range [...][]protocol.BrokerID{ch.elr, ch.was.ISR} {
@@ -184,6 +186,12 @@ func (ch *partitionChange) gatherELR() {
 	}
 	slices.Sort(elr)
 	ch.elr = elr
+}
+
+// commits says that enough replicas are in sync for records to be committed. The min.insync.replicas of a partition is at most
+// the number of its replicas.
+func (ch *partitionChange) commits() bool {
+	return len(ch.isr) >= min(ch.minISR, len(ch.replicas))
 }
 
 // elect is who is to lead, -1 for nobody, and whether it may lack committed records.

@@ -19,6 +19,9 @@ func (c *Controller) updateFeatures(cmd UpdateFeatures) ([]Record, Reply, error)
 			return nil, UpdateFeaturesReply{Outcome: OutcomeOf(err)}, nil
 		}
 		if u.Level != c.image.Feature(u.Name) {
+			if u.Name == eligibleLeaderReplicas && u.Level > 0 {
+				recs = append(recs, c.oneMinISR()...)
+			}
 			recs = append(recs, FeatureRecord{Name: u.Name, Level: u.Level})
 		}
 	}
