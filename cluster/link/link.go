@@ -19,7 +19,8 @@ type Config struct {
 	// Network is where it listens and dials. Default: OS.
 	Network Network
 
-	// Addr is where it listens, host:port; port 0 takes a free one. Advertise is what others dial; default: where it listens.
+	// Addr is where it listens, host:port; port 0 takes a free one. Advertise is what others dial. Default: where it listens,
+	// or, if that is all addresses, the first of this machine.
 	Addr, Advertise string
 
 	// Key is the cluster's key (16, 24 or 32 bytes), or nil. All brokers of a cluster have the same.
@@ -149,12 +150,40 @@ func (l *Link) listen(ctx context.Context) error {
 		l.lis, l.packets = lis, packets
 		l.addr = l.cfg.Advertise
 		if l.addr == "" {
-			l.addr = net.JoinHostPort(host, got)
+			l.addr = net.JoinHostPort(reachable(host), got)
 		} else if h, p, err := net.SplitHostPort(l.addr); err == nil && p == "0" {
 			l.addr = net.JoinHostPort(h, got)
 		}
 		return nil
 	}
+}
+
+// reachable is host, or for "all addresses" one of this machine's that others can reach: IPv4 before IPv6, and loopback only
+// where there is nothing else.
+func reachable(host string) string {
+	ip := net.ParseIP(host)
+	if host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return host
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "127.0.0.1"
+	}
+	six := ""
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		switch {
+		case !ok || !n.IP.IsGlobalUnicast():
+		case n.IP.To4() != nil:
+			return n.IP.String()
+		case six == "":
+			six = n.IP.String()
+		}
+	}
+	if six != "" {
+		return six
+	}
+	return "127.0.0.1"
 }
 
 // Addr is what others dial.
