@@ -35,8 +35,7 @@ func newPartitionWire(t *testing.T, configs ...string) *partitionWire {
 
 // inSync has the replicas 1, which is the broker, and 2, of which these are in sync; 2 has nothing yet.
 func (w *partitionWire) inSync(isr ...protocol.BrokerID) {
-	w.p.become(true, replica.Assignment{Local: 1, Epoch: w.epoch, Replicas: []protocol.BrokerID{1, 2}, ISR: isr},
-		w.p.highWatermark())
+	w.p.lead(time.Now(), replica.Assignment{Local: 1, Epoch: w.epoch, Replicas: []protocol.BrokerID{1, 2}, ISR: isr})
 }
 
 func (w *partitionWire) produceRequest(acks int16, timeout int32, recs []byte) *kmsg.ProduceRequest {
@@ -143,7 +142,8 @@ func TestC50_TooFewInSyncIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	w.inSync(1, 2)
 	answer = w.later(13, w.produceRequest(-1, 10_000, from(2, 1))) // the retry is in sequence
 	w.appended(3)
-	w.p.become(true, replica.Assignment{Local: 1, Epoch: w.epoch, Replicas: []protocol.BrokerID{1}, ISR: []protocol.BrokerID{1}}, 0)
+	w.p.lead(time.Now(), replica.Assignment{Local: 1, Epoch: w.epoch, Replicas: []protocol.BrokerID{1},
+		ISR: []protocol.BrokerID{1}})
 	if p := (<-answer).(*kmsg.ProduceResponse).Topics[0].Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != 2 {
 		t.Errorf("%+v", p)
 	}
@@ -155,7 +155,7 @@ func TestRule038_WhoIsNotTheLeaderNamesHim(t *testing.T) {
 	w.inSync(1, 2)
 	waiting := w.later(13, w.produceRequest(-1, 20_000, from(0, 1)))
 	w.appended(1)
-	w.p.become(false, replica.Assignment{}, 0)
+	w.p.rest()
 	im, err := w.b.image().With(w.b.image().Offset()+1,
 		meta.BrokerRecord{Broker: meta.Broker{ID: 2, Epoch: 9, Rack: "r", Listeners: []meta.Listener{
 			{Name: "OTHER", Host: "inside", Port: 1}, {Name: "PLAINTEXT", Host: "outside", Port: 4711}}}},

@@ -10,6 +10,7 @@ import (
 
 	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/cluster/replica"
 	"moldau.io/moldau/coordinator"
 	"moldau.io/moldau/storage"
 )
@@ -47,7 +48,14 @@ type Broker struct {
 	handlers      map[int16]handler
 	fetchMaxBytes int32 // fetch.max.bytes
 
-	produces, fetches sync.Pool // of *produce and *fetch
+	produces, fetches, replicaFetches sync.Pool // of *produce, *fetch and *replicaFetch
+
+	replication     replica.Config
+	replicaSessions *replicaSessions
+	fetchers        *fetchers // nil in tests of the connection loop
+	inSync          *inSync
+	ticks           chan struct{} // has a token where the leaders' cores are to be looked at soon
+	followersServe  bool          // consumers may be sent to followers, who must hear of the high watermark at once
 
 	loggers *loggers // the log level, which clients may change
 	server  *server
@@ -64,10 +72,14 @@ func newBroker(st *config.Static, log *slog.Logger) *Broker {
 		log: log, static: st, handlers: handlers, budget: newBudget(lim.requestBytes), metrics: newMetrics(),
 		troubled: make(chan struct{}, 1), fatal: make(chan error, 1),
 		served: newServed(), producerIDs: newProducerIDs(),
-		loggers:       &loggers{level: new(slog.LevelVar)},
-		sessions:      newSessions(int(st.Int("max.incremental.fetch.session.cache.slots"))),
-		fetchMaxBytes: int32(st.Int("fetch.max.bytes")),
+		replication:     replica.Config{LagTime: st.Millis("replica.lag.time.max.ms")},
+		replicaSessions: &replicaSessions{byID: map[int32]*replicaSession{}},
+		ticks:           make(chan struct{}, 1),
+		loggers:         &loggers{level: new(slog.LevelVar)},
+		sessions:        newSessions(int(st.Int("max.incremental.fetch.session.cache.slots"))),
+		fetchMaxBytes:   int32(st.Int("fetch.max.bytes")),
 	}
+	b.inSync = newInSync(b)
 	b.groups = newGroups(b, log)
 	b.server = newServer(b, lim)
 	return b

@@ -10,10 +10,33 @@ import (
 // with it what consumers see and what acks=all is answered for, does not pass that. Appends are queued in the store, which
 // tells when they are durable, so that later ones need not wait for earlier ones.
 
-// appended is an append that does not count yet.
+// appended is an append that is not committed yet.
 type appended struct {
 	end   protocol.Offset
 	bytes int64
+}
+
+// uncommittedMax is how many appends are told apart while they wait to be committed.
+const uncommittedMax = 4096
+
+// note keeps how large an append is until it is committed: who waits for a number of bytes is told then. The lock is held.
+func (p *Partition) note(end protocol.Offset, bytes int64) {
+	if n := len(p.mu.uncommitted); n >= uncommittedMax {
+		p.mu.uncommitted[n-1].bytes += bytes // counted too early, which only makes somebody look in vain
+		return
+	}
+	p.mu.uncommitted = append(p.mu.uncommitted, appended{end, bytes})
+}
+
+// commit forgets the appends below the high watermark, and returns how many bytes they are. The lock is held.
+func (p *Partition) commit(highWatermark protocol.Offset) int64 {
+	bytes, n := int64(0), 0
+	for n < len(p.mu.uncommitted) && p.mu.uncommitted[n].end <= highWatermark {
+		bytes += p.mu.uncommitted[n].bytes
+		n++
+	}
+	p.mu.uncommitted = append(p.mu.uncommitted[:0], p.mu.uncommitted[n:]...)
+	return bytes
 }
 
 // ownEnd is how far the leader's own log counts. It does not fall within an epoch, also when the configuration changes;
@@ -27,22 +50,17 @@ func (p *Partition) ownEnd() protocol.Offset {
 }
 
 // count takes into account that the leader's own log has grown, or become durable. The lock is held.
-func (p *Partition) count() {
+func (p *Partition) count(now time.Time) {
 	leader := p.mu.leader
 	if leader == nil {
 		return
 	}
-	end, bytes, n := p.ownEnd(), int64(0), 0
-	for n < len(p.mu.uncounted) && p.mu.uncounted[n].end <= end {
-		bytes += p.mu.uncounted[n].bytes
-		n++
-	}
-	p.mu.uncounted = append(p.mu.uncounted[:0], p.mu.uncounted[n:]...)
+	end := p.ownEnd()
 	moved := end > p.mu.counted
 	p.mu.counted = end
-	if e := leader.Appended(time.Now(), end); e.Advanced {
-		p.publish(e, bytes)
-	} else if moved {
+	e := leader.Appended(now, end)
+	p.effects(e)
+	if moved && !e.Advanced {
 		p.mu.waits.moved(0) // acks=1 waits for this broker only
 	}
 }
@@ -55,7 +73,7 @@ func (p *Partition) durable() {
 		p.mu.waits.all()
 		return
 	}
-	p.count()
+	p.count(time.Now())
 }
 
 // acknowledged says whether records below end may be acknowledged, for all=false without regard to other replicas. The error

@@ -67,6 +67,10 @@ func handleFetch(b *Broker, r *request) {
 		r.Hangup("a Fetch that names too many partitions")
 		return
 	}
+	if b.fromReplica(&req) {
+		handleReplicaFetch(b, r, req)
+		return
+	}
 	f, ok := b.fetches.Get().(*fetch)
 	if !ok {
 		f = &fetch{b: b}

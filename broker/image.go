@@ -38,6 +38,15 @@ func (b *Broker) image() *meta.Image {
 	return im
 }
 
+// newest is the newest image that is known, though its partitions may not be open here yet.
+func (b *Broker) newest() *meta.Image {
+	im := b.image()
+	if newer := b.node.Image(); newer.Offset() > im.Offset() {
+		return newer
+	}
+	return im
+}
+
 // awaitImage returns when the image at offset, or a newer one, is served.
 func (b *Broker) awaitImage(ctx context.Context, offset int64) error {
 	for {

@@ -17,7 +17,7 @@ const (
 // is added to nodes, once.
 func (b *Broker) leaderHint(r *request, topic string, partition int32, nodes []protocol.NodeEndpoint) (*protocol.Leader,
 	[]protocol.NodeEndpoint) {
-	im := b.image()
+	im := b.newest() // who waited for a partition that is led elsewhere now is answered before the image is served
 	t := im.Topic(topic)
 	if t == nil || partition < 0 || int(partition) >= len(t.Partitions) {
 		return nil, nodes

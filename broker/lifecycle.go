@@ -99,6 +99,7 @@ func (b *Broker) open(clusterID string) error {
 	}
 	sayFeatures(b.log, node.Image())
 	b.partitions = newPartitions(b, b.store)
+	b.fetchers = newFetchers(b)
 	b.lag = newGroupLag(b)
 	return nil
 }
@@ -145,6 +146,8 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 		b.partitions.strays(b.log)
 		wg.Go(func() { b.server.sweep(ctx) })
 		wg.Go(func() { b.keepHouse(ctx) })
+		wg.Go(func() { b.inSync.run(ctx) })
+		wg.Go(func() { b.keepInSync(ctx) })
 		for _, l := range listeners {
 			wg.Go(func() {
 				if err := b.server.accept(ctx, l, l.Advertised.Name); err != nil {
@@ -189,6 +192,9 @@ func (b *Broker) register(ctx context.Context, listeners []Listener) error {
 // Close gives back what New has opened. It is for a broker that never served; Serve closes by itself.
 func (b *Broker) Close() error {
 	var faults []error
+	if b.fetchers != nil {
+		b.fetchers.stop()
+	}
 	b.groups.Close()
 	if b.node != nil {
 		faults = append(faults, b.node.Close())

@@ -30,6 +30,8 @@ type metrics struct {
 	recordsIn              counter
 	recordBytesIn          counter
 	recordBytesOut         counter
+	replicationOut         counter // bytes of records sent to followers
+	replicationIn          counter // bytes of records that leaders have sent
 	panics                 counter
 	refused                counter
 	connectionsRefused     counter

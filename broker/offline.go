@@ -50,10 +50,12 @@ func (ps *partitions) takeOffline() {
 		ps.mu.topics[h.name], ps.mu.byID[h.id] = &now, &now
 		ps.mu.Unlock()
 		for _, p := range lost {
+			ps.b.fetchers.leave(p)
 			p.retire()
 			ps.resigned(p)
 		}
 	}
+	ps.b.fetchers.flush(false)
 }
 
 // beyondRepair says why this broker cannot go on, nil while it can.

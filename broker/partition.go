@@ -11,7 +11,8 @@ import (
 	"moldau.io/moldau/storage"
 )
 
-// Partition is one replica hosted here: a log, and the core that says what of it is committed.
+// Partition is one replica hosted here: a log, and the core that says what of it is committed. It leads, or it follows, or
+// there is no leader.
 //
 // It satisfies coordinator.Log for the partitions that hold a coordinator's state.
 type Partition struct {
@@ -22,17 +23,27 @@ type Partition struct {
 
 	rules atomic.Pointer[topicRules] // replaced when a configuration changes
 	epoch atomic.Int32               // of the leader; notLeader where this broker is not
+	known atomic.Int32               // of the leader, whoever that is; notLeader where there is none
 
 	notify chan struct{} // for the coordinator: one token when the high watermark has moved or the leadership is lost
 
+	// The applying goroutine's.
+
+	applied placed
+	fetcher *fetcher // that copies it; nil where this broker does not follow
+
 	mu struct { // held across a write to the log; never across a channel, a socket or a timer
 		sync.Mutex
-		leader *replica.Leader // nil where this broker does not lead
-		waits  waits
-		gone   bool // the topic is deleted
+		leader    *replica.Leader   // nil where this broker does not lead
+		follower  *replica.Follower // nil where it does not follow
+		followers []*replicaPart    // sessions of those who follow this broker
+		waits     waits
+		gone      bool // the topic is deleted
+		asked     bool // it is with the proposals, see alterPartition
 
-		counted   protocol.Offset // the leader's own end, as it counts for the high watermark
-		uncounted []appended      // behind it, in order
+		counted     protocol.Offset // the leader's own end, as it counts for the high watermark
+		noted       protocol.Offset // where the log ended when this broker began to lead
+		uncommitted []appended      // behind noted and the high watermark, in order
 	}
 }
 
@@ -42,40 +53,10 @@ const notLeader = -1
 func newPartition(b *Broker, tp protocol.TopicPartition, id protocol.TopicID, log *storage.Log) *Partition {
 	p := &Partition{b: b, id: tp, topicID: id, log: log, notify: make(chan struct{}, 1)}
 	p.epoch.Store(notLeader)
+	p.known.Store(notLeader)
+	p.applied = placed{leader: -1, leaderEpoch: -1, epoch: -1}
 	log.OnDurable(p.durable)
 	return p
-}
-
-// become takes the place in the partition that the metadata gives this broker.
-func (p *Partition) become(leads bool, a replica.Assignment, highWatermark protocol.Offset) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case !leads:
-		p.mu.leader = nil
-		p.epoch.Store(notLeader)
-		p.signal()
-		p.mu.waits.all()
-		return
-	case p.mu.leader != nil && p.mu.leader.Epoch() == a.Epoch:
-		p.publish(p.mu.leader.Assigned(time.Now(), a), 0)
-	default:
-		// The epoch begins where the log ends now, also if nothing is ever appended in it (KIP-101).
-		if err := p.log.AssignEpoch(a.Epoch); err != nil {
-			p.b.log.Error("cannot begin a leader epoch", "topic", p.id.Topic, "partition", p.id.Partition,
-				"epoch", a.Epoch, "err", err)
-		}
-		p.mu.counted, p.mu.uncounted = 0, nil
-		p.mu.counted = p.ownEnd()
-		p.mu.leader = replica.NewLeader(replica.Config{}, time.Now(), a, p.mu.counted, highWatermark)
-		if p.log.AcksDurable() {
-			p.log.Secure() // a former run, or another configuration, may have left more
-		}
-		p.log.SetHighWatermark(p.mu.leader.HighWatermark())
-		p.epoch.Store(int32(a.Epoch))
-		p.signal()
-		p.mu.waits.all()
-	}
 }
 
 // retire ends the partition: its topic is deleted, or the broker stops. Who waits for it is woken.
@@ -83,10 +64,9 @@ func (p *Partition) retire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.gone = true
-	p.mu.leader = nil
-	p.epoch.Store(notLeader)
-	p.signal()
-	p.mu.waits.all()
+	p.stepDown()
+	p.known.Store(notLeader)
+	p.mu.follower = nil
 }
 
 // leads says whether this broker leads the partition.
@@ -117,19 +97,37 @@ func (p *Partition) append(now time.Time, b batch.Batch, acksAll bool) (storage.
 	if err != nil || a.Duplicate {
 		return a, err
 	}
-	p.mu.uncounted = append(p.mu.uncounted, appended{a.Last + 1, int64(len(b))})
-	p.count()
+	p.tellFollowers(true)
+	p.note(a.Last+1, int64(len(b)))
+	p.count(now)
 	return a, nil
 }
 
-// publish makes a leader's step known to those who wait for it. The lock is held.
-func (p *Partition) publish(e replica.Effects, bytes int64) {
-	if !e.Advanced {
-		return
+// effects does what a leader's step asks for: it makes a new high watermark known to those who wait for it, and has the
+// controller asked. The lock is held.
+func (p *Partition) effects(e replica.Effects) {
+	if e.Advanced {
+		before := p.highWatermark()
+		p.log.SetHighWatermark(e.HighWatermark)
+		p.signal()
+		if bytes := p.commit(e.HighWatermark); before >= p.mu.noted {
+			p.mu.waits.moved(bytes)
+		} else {
+			p.mu.waits.all() // records of before this leadership, of which nobody has kept the sizes
+		}
+		p.tellFollowers(p.b.followersServe)
 	}
-	p.log.SetHighWatermark(e.HighWatermark)
-	p.signal()
-	p.mu.waits.moved(bytes)
+	if e.Propose {
+		p.propose()
+	}
+}
+
+// tellFollowers says to those who follow this broker that there is something new; hurry, that they are to hear of it at
+// once. The lock is held.
+func (p *Partition) tellFollowers(hurry bool) {
+	for _, x := range p.mu.followers {
+		x.tell(hurry)
+	}
 }
 
 func (p *Partition) signal() {

@@ -5,10 +5,10 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/cluster/meta"
-	"moldau.io/moldau/cluster/replica"
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage"
 )
@@ -151,6 +151,11 @@ func (ps *partitions) apply(im *meta.Image) {
 		ps.host(im, t)
 	}
 	ps.reconfigure(im, delta)
+	brokers := !slices.Equal(im.Brokers(), ps.image.Brokers())
+	if brokers {
+		ps.placeAll(im)
+	}
+	ps.b.fetchers.flush(brokers)
 	ps.image = im
 	ps.b.served.publish(im)
 }
@@ -171,6 +176,7 @@ func (ps *partitions) drop(t *meta.Topic) {
 		tp := protocol.TopicPartition{Topic: t.Name, Partition: int32(i)}
 		delete(ps.lost, tp)
 		if p != nil {
+			ps.b.fetchers.leave(p)
 			p.retire()
 			ps.resigned(p)
 		}
@@ -184,7 +190,7 @@ func (ps *partitions) drop(t *meta.Topic) {
 func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
 	before := ps.topicByID(t.ID)
 	h := &hosted{name: t.Name, id: t.ID, internal: t.Internal(), partitions: make([]*Partition, len(t.Partitions))}
-	rules := newTopicRules(ps.b.static, im, t.Name)
+	rules, now := newTopicRules(ps.b.static, im, t.Name), time.Now()
 	for i, part := range t.Partitions {
 		if !slices.Contains(part.Replicas, ps.b.nodeID()) {
 			continue
@@ -198,12 +204,8 @@ func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
 			continue
 		}
 		h.partitions[i] = p
-		wasLeader := p.leads()
-		p.become(part.Leader == ps.b.nodeID(), replica.Assignment{
-			Local: ps.b.nodeID(), Epoch: part.LeaderEpoch, Replicas: part.Replicas, ISR: part.ISR,
-		}, p.highWatermark())
-		if p.leads() && !wasLeader {
-			ps.led(p)
+		if p.applied != placedBy(&t.Partitions[i]) {
+			ps.place(now, im, p, &t.Partitions[i])
 		}
 	}
 	ps.mu.Lock()
@@ -289,9 +291,16 @@ func (ps *partitions) reconfigure(im *meta.Image, delta meta.Delta) {
 		}
 		rules := newTopicRules(ps.b.static, im, name)
 		for _, p := range t.partitions {
-			if p != nil {
-				p.rules.Store(rules)
-				ps.reconfigureLog(p.log, rules)
+			if p == nil {
+				continue
+			}
+			before := p.rules.Swap(rules)
+			ps.reconfigureLog(p.log, rules)
+			if before.minInsync == rules.minInsync {
+				continue
+			}
+			if topic := im.TopicByID(p.topicID); topic != nil {
+				ps.place(time.Now(), im, p, &topic.Partitions[p.id.Partition])
 			}
 		}
 	}
