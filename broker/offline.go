@@ -54,8 +54,8 @@ func (ps *partitions) takeOffline() {
 			p.retire()
 			ps.resigned(p)
 		}
+		ps.b.fetchers.flush(false)
 	}
-	ps.b.fetchers.flush(false)
 }
 
 // beyondRepair says why this broker cannot go on, nil while it can.
