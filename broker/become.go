@@ -60,6 +60,7 @@ func (p *Partition) followLeader(a replica.Assignment) {
 		return
 	}
 	p.stepDown()
+	p.log.EpochEnd(notLeader) // has it compare the epochs that it knows with its batches, before the leader is told of them
 	p.mu.follower = replica.NewFollower(a, p.followerLog(), p.highWatermark())
 	p.known.Store(int32(a.Epoch))
 }

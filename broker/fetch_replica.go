@@ -280,7 +280,7 @@ func (p *Partition) followed(now time.Time, id protocol.BrokerID, brokerEpoch in
 	}
 	bounds := p.log.Bounds()
 	res.HighWatermark, res.LogStart = leader.HighWatermark(), bounds.Start
-	res.LastStable = min(bounds.LastStable, res.HighWatermark)
+	res.LastStable = min(p.log.LastStable(), res.HighWatermark)
 	if x.lastEpoch >= 0 {
 		part := sessionPart{offset: x.offset, lastEpoch: x.lastEpoch}
 		if d, err := diverges(p, &part); err != nil || d != nil {
@@ -371,7 +371,7 @@ func (f *replicaFetch) addQuiet(x *replicaPart) {
 	f.parts = append(f.parts, x)
 	f.results = append(f.results, protocol.FetchResult{
 		TopicID: x.key.topic, Partition: x.key.partition,
-		HighWatermark: hw, LastStable: min(bounds.LastStable, hw), LogStart: bounds.Start, PreferredReadReplica: -1,
+		HighWatermark: hw, LastStable: min(x.p.log.LastStable(), hw), LogStart: bounds.Start, PreferredReadReplica: -1,
 	})
 }
 
