@@ -71,7 +71,7 @@ public class Assignments {
         mixed = random.nextBoolean();
         longIds = random.nextInt(8) == 0;
         strangeIds = random.nextInt(10) == 0;
-        collide = random.nextInt(20) == 0;
+        collide = random.nextInt(10) == 0;
         byRegex = random.nextInt(5) == 0;
         partitionsMax = random.nextInt(12) == 0 ? 300 : 50;
         even = random.nextInt(4) == 0;
@@ -85,7 +85,12 @@ public class Assignments {
             deal();
             return;
         }
-        int topics = 1 + random.nextInt(random.nextInt(3) == 0 ? 20 : 6);
+        if (collide && random.nextBoolean()) {
+            shrink();
+            return;
+        }
+        // Of topics that collide there must be many before Java makes a tree of them.
+        int topics = 1 + random.nextInt(collide || random.nextInt(3) == 0 ? 20 : 6);
         for (int i = 0; i < topics; i++) {
             addTopic();
         }
@@ -144,6 +149,36 @@ public class Assignments {
         }
     }
 
+    // Few members have many topics that collide. Then fewer are subscribed to and more members come, so that a member
+    // drops topics and gives back others at once, all out of one tree.
+    void shrink() {
+        mixed = false;
+        byRegex = false;
+        assignor = new UniformAssignor();
+        for (int n = 12 + random.nextInt(30); n > 0; n--) {
+            image.put("t" + made++, uuid(), 1 + random.nextInt(4));
+        }
+        names = new TreeSet<>(image.ids.keySet());
+        for (int n = random.nextInt(2); n > 0; n--) {
+            store(newMember());
+        }
+        assign(newMember(), null);
+        for (int round = 0; round < 4; round++) {
+            String some = someTopic();
+            names.removeIf(name -> !name.equals(some) && random.nextInt(6) == 0);
+            boolean even = random.nextBoolean();
+            for (String id : joined) {
+                var b = new ConsumerGroupMember.Builder(group.getOrMaybeCreateMember(id, false));
+                List<String> all = new ArrayList<>(names);
+                store(b.setSubscribedTopicNames(even ? all : all.subList(random.nextInt(2), all.size())).build());
+            }
+            for (int n = random.nextInt(4); n > 0; n--) {
+                store(newMember());
+            }
+            refresh();
+        }
+    }
+
     void step() {
         switch (random.nextInt(12)) {
             case 0, 1, 2 -> assign(newMember(), null);
@@ -183,7 +218,12 @@ public class Assignments {
             case 9 -> replace();
             case 10 -> {
                 String id = joined.get(random.nextInt(joined.size()));
-                assign(subscribe(new ConsumerGroupMember.Builder(group.getOrMaybeCreateMember(id, false))), null);
+                var b = new ConsumerGroupMember.Builder(group.getOrMaybeCreateMember(id, false));
+                if (random.nextInt(3) == 0) {
+                    // No request takes an instance id away, but an assignor goes by the members that it is given.
+                    b.setInstanceId(random.nextBoolean() ? newInstance() : null);
+                }
+                assign(subscribe(b), null);
             }
             default -> {
                 if (random.nextInt(3) == 0) {
@@ -245,22 +285,25 @@ public class Assignments {
     }
 
     ConsumerGroupMember newMember() {
-        String id = longIds ? new Uuid(random.nextLong(), random.nextLong()).toString() : "c" + made++;
+        int number = made++;
+        String id = longIds ? new Uuid(random.nextLong(), random.nextLong()).toString() : "c" + number;
         if (collide) {
             // "Aa" and "BB" have the same hash.
             id = "";
-            for (int n = made; id.length() < 20; n /= 2) {
+            for (int n = number; id.length() < 20; n /= 2) {
                 id += n % 2 == 0 ? "Aa" : "BB";
             }
         } else if (random.nextInt(strangeIds ? 2 : 30) == 0) {
             id = (strangeIds ? "c" : id) + made++;
             id = (random.nextBoolean() ? "\uff5e" : "\ud83d\ude80") + id;
         }
-        String instance = random.nextInt(5) == 0 ? "i" + random.nextInt(1000) + (random.nextInt(9) == 0 ? "\uff5e" : "") : null;
-        if (instance != null && group.hasStaticMember(instance)) {
-            instance = null;
-        }
+        String instance = random.nextInt(5) == 0 ? newInstance() : null;
         return subscribe(new ConsumerGroupMember.Builder(id).setInstanceId(instance));
+    }
+
+    String newInstance() {
+        String instance = "i" + random.nextInt(1000) + (random.nextInt(9) == 0 ? "\uff5e" : "");
+        return group.hasStaticMember(instance) ? null : instance;
     }
 
     ConsumerGroupMember subscribe(ConsumerGroupMember.Builder b) {

@@ -67,6 +67,7 @@ func (h *homogeneous) assign() (Assignment, error) {
 		topics:      &h.topics,
 		setCapacity: func(int32) int { return bucketsDefault },
 		subscribed:  func(_ int, id protocol.TopicID) bool { return h.topics.index(id) != none },
+		inTurn:      true,
 	}
 	return lists.all(h.group, h.shares), nil
 }

@@ -20,7 +20,8 @@ import (
 //	t TOPIC ID PARTITIONS               a topic is there now
 //	t TOPIC                             it is not there any more
 //	e TOPIC,...                         what the regular expression of the group's members matches now
-//	m MEMBER INSTANCE TOPIC,... REGEX   a member joins or changes its subscription; REGEX is 1 if it has the regular expression
+//	m MEMBER INSTANCE TOPIC,... REGEX   a member joins, or changes its subscription or its instance id, - for none;
+//	                                    REGEX is 1 if it has the regular expression
 //	x MEMBER                            a member leaves
 //	r MEMBER MEMBER                     the second takes the place of the first, which has its instance id; its line m follows
 //	a ASSIGNOR HOMOGENEOUS JOINING      an assignment is made; with JOINING the member of the line before is not written yet
@@ -141,6 +142,7 @@ func (p *play) member(f []string) {
 		p.group.Members = append(p.group.Members, Member{ID: f[0], Target: p.replace[f[0]]})
 	}
 	m := &p.group.Members[at]
+	m.Instance = nil
 	if f[1] != "-" {
 		m.Instance = &f[1]
 	}

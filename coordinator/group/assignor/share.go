@@ -72,6 +72,9 @@ type shares struct {
 	setCapacity func(topic int32) int
 	// subscribed says whether a member is subscribed to a topic; asked only for members with drops.
 	subscribed func(member int, id protocol.TopicID) bool
+	// inTurn says that what a member gives back goes topic by topic, in turn with those that it drops, rather than after
+	// all of them: in a tree of topics the order counts in which they are removed.
+	inTurn bool
 
 	map_  table[protocol.TopicID]
 	sets  []set // by the place in map_
@@ -106,15 +109,22 @@ func (s *shares) of(member int, sh *share) []Topic {
 	if !sh.drops && len(sh.moves) == 0 {
 		return sh.target
 	}
-	s.copyTarget(sh.target)
+	order := s.copyTarget(sh.target)
+	moves := sh.moves
 	if sh.drops {
-		for _, t := range sh.target {
-			if !s.subscribed(member, t.ID) {
-				s.map_.remove(t.ID, hashID(t.ID))
+		for _, i := range order {
+			id := sh.target[i].ID
+			if !s.subscribed(member, id) {
+				s.map_.remove(id, hashID(id))
+				continue
+			}
+			for s.inTurn && len(moves) > 0 && moves[0].back && s.topics.all[moves[0].topic].id == id {
+				s.take(&s.topics.all[moves[0].topic], moves[0].number)
+				moves = moves[1:]
 			}
 		}
 	}
-	for moves := sh.moves; len(moves) > 0; {
+	for len(moves) > 0 {
 		t := &s.topics.all[moves[0].topic]
 		if moves[0].back {
 			s.take(t, moves[0].number)
@@ -126,10 +136,11 @@ func (s *shares) of(member int, sh *share) []Topic {
 	return kept(sh.target, s.result())
 }
 
-// copyTarget makes a copy of the target, as Kafka does before the first change.
-func (s *shares) copyTarget(target []Topic) {
+// copyTarget makes a copy of the target, as Kafka does before the first change. It returns the order of the topics.
+func (s *shares) copyTarget(target []Topic) []int32 {
 	s.map_.reset(len(target))
-	for _, i := range targetOrder(&s.order, target) {
+	order := targetOrder(&s.order, target)
+	for _, i := range order {
 		t := &target[i]
 		set := s.set(s.map_.put(t.ID, hashID(t.ID)), capacityFor(len(t.Partitions)))
 		for _, p := range t.Partitions {
@@ -144,6 +155,7 @@ func (s *shares) copyTarget(target []Topic) {
 			}
 		}
 	}
+	return order
 }
 
 // set is an empty set for the topic at a place.

@@ -1,6 +1,7 @@
 package assignor
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -8,7 +9,7 @@ import (
 	"testing"
 )
 
-var changes = regexp.MustCompile(`([-+*])(\d+)`)
+var changes = regexp.MustCompile(`([-+*])(-?\d+)`)
 
 // TestJavaTables makes the changes to a table that Java made to a map, in the file that compat-tests/groupmath wrote or
 // another that MOLDAU_TABLES names, and walks through it. The lines are described there, in Tables.java.
@@ -16,17 +17,12 @@ func TestJavaTables(t *testing.T) {
 	tables, trees := 0, 0
 	for _, line := range goldenLines(t, "MOLDAU_TABLES", "testdata/java-tables.gz") {
 		f := strings.Fields(line)
-		capacity, err := strconv.Atoi(f[0])
-		if err != nil {
-			t.Fatal(err)
-		}
+		capacity, sharing := number(t, f[0]), number(t, f[1])
 		table := newTable[int32](capacity)
-		for _, change := range changes.FindAllStringSubmatch(f[1], -1) {
-			n, err := strconv.Atoi(change[2])
-			if err != nil {
-				t.Fatal(err)
-			}
-			key, hash := int32(n), uint32(n)
+		table.compare = cmp.Compare[int32]
+		for _, change := range changes.FindAllStringSubmatch(f[2], -1) {
+			n := number(t, change[2])
+			key, hash := int32(n), uint32(n/sharing)
 			switch change[1] {
 			case "+":
 				table.put(key, hash)
@@ -47,8 +43,8 @@ func TestJavaTables(t *testing.T) {
 		if got == "" {
 			got = "-"
 		}
-		if got != f[2] {
-			t.Errorf("%s %s: %s, with Java %s", f[0], f[1], got, f[2])
+		if got != f[3] {
+			t.Errorf("%s %s %s: %s, with Java %s", f[0], f[1], f[2], got, f[3])
 		}
 		if tables++; len(table.branches) > 0 {
 			trees++
@@ -57,4 +53,13 @@ func TestJavaTables(t *testing.T) {
 	if tables < 200 || trees < 40 {
 		t.Errorf("only %d tables, %d with trees", tables, trees)
 	}
+}
+
+func number(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
