@@ -20,9 +20,6 @@ const (
 	// fileBytesMax bounds what is read of either file. A log is cut long before, and a snapshot of a million partitions is
 	// smaller.
 	fileBytesMax = 1 << 30
-
-	// spareBytes is what is kept in memory of entries that a snapshot covers, for members that are a little behind.
-	spareBytes = 1 << 20
 )
 
 // snapshotAt describes the snapshot file.
@@ -331,7 +328,7 @@ func (l *Log) saveSnapshot(index uint64, data []byte) error {
 	}
 	spare := uint64(0)
 	if !l.onlyMember() {
-		spare = spareBytes
+		spare = l.cfg.spareBytes
 	}
 	l.store.trim(index, spare)
 	return nil

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,12 +33,14 @@ const (
 	// electionTicks is how long a leader may be silent: between this and twice this, by lot, members look for another. A
 	// leader that hears of no majority for as long gives up.
 	electionTicks = 10
+
+	// askTicks is how long no leader talks to a member until it asks whether it still is one.
+	askTicks = 20
 )
 
 // What may be on its way.
 const (
 	entryBytesMax       = 32 << 20 // one entry
-	messageBytesMax     = 1 << 20  // entries in one message, unless it is one entry
 	inflightMessagesMax = 64       // to one member, not acknowledged
 	inflightBytesMax    = 64 << 20 // likewise
 	uncommittedBytesMax = 64 << 20
@@ -59,6 +62,11 @@ type Config struct {
 	Join bool
 
 	Logger *slog.Logger
+
+	// Tests make these small.
+	pieceBytes   uint64 // of a snapshot, in one message
+	spareBytes   uint64 // what is kept in memory of entries that a snapshot covers, for members that are a little behind
+	messageBytes uint64 // entries in one message, unless it is one entry
 }
 
 // Log is this node's copy of the metadata log, and its part in the quorum. One goroutine may use it. It has no clock, no
@@ -91,10 +99,12 @@ type Log struct {
 	tail      uint64 // the last entry, those included that wait for Process
 	changeAt  uint64 // the last change of members that this node has begun as leader
 	now       int64  // ticks
+	followed  int64  // ticks when a leader was heard of last
 	contacts  map[uint64]contact
 	lastReady Leadership
 
 	replies []Message // that do not come from the library
+	claim   *claim    // from a member, while nobody leads
 
 	last, synced uint64 // index of the last entry in file, and of the last one that a sync has covered
 	dirty        bool   // file has frames that no sync has covered
@@ -166,6 +176,9 @@ const firstIndex = 1
 // Open opens or creates the log in cfg.Dir. Where this node is the only voter it leads from the first Process on. Committed
 // entries come from Process.
 func Open(cfg Config) (*Log, Opened, error) {
+	cfg.pieceBytes = cmp.Or(cfg.pieceBytes, 256<<10)
+	cfg.spareBytes = cmp.Or(cfg.spareBytes, 1<<20)
+	cfg.messageBytes = cmp.Or(cfg.messageBytes, 1<<20)
 	l := &Log{cfg: cfg, out: map[uint64]*outgoing{}, contacts: map[uint64]contact{}}
 	found, err := l.open()
 	if err != nil {
@@ -186,7 +199,7 @@ func (l *Log) open() (Opened, error) {
 	l.raft, err = raft.NewRawNode(&raft.Config{
 		ID: l.self.raft, Storage: l.store, Applied: l.applied,
 		ElectionTick: electionTicks, HeartbeatTick: 1, PreVote: true, CheckQuorum: true, StepDownOnRemoval: true,
-		MaxSizePerMsg: messageBytesMax, MaxInflightMsgs: inflightMessagesMax, MaxInflightBytes: inflightBytesMax,
+		MaxSizePerMsg: l.cfg.messageBytes, MaxInflightMsgs: inflightMessagesMax, MaxInflightBytes: inflightBytesMax,
 		MaxUncommittedEntriesSize: uncommittedBytesMax, DisableProposalForwarding: true,
 		Logger: raftLogger{l.cfg.Logger},
 	})
@@ -212,6 +225,7 @@ func (l *Log) Tick() {
 		}
 		l.raft.Tick()
 		l.seek()
+		l.ask()
 	})
 }
 
@@ -344,6 +358,12 @@ func (l *Log) process(out *Ready) error {
 				return err
 			}
 			l.raft.Advance(rd)
+		}
+		if l.claim != nil {
+			if err := l.believe(); err != nil {
+				return err
+			}
+			continue
 		}
 		if !l.alone || !l.onlyVoter() {
 			break

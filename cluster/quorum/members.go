@@ -14,6 +14,10 @@ import (
 // ErrChanging says that the members are being changed already.
 var ErrChanging = errors.New("the members of the metadata quorum are being changed; try again when that is done")
 
+// ErrOwnVote says that a leader cannot take its own vote. It would lead no more as soon as it has, maybe before it has told
+// the others, who could need it to go on. It can hand the lead to another, who then takes its vote.
+var ErrOwnVote = errors.New("a leader of the metadata quorum cannot take its own vote: transfer the leadership first")
+
 // Members is who belongs to the quorum, by raft id, sorted.
 type Members struct {
 	Voters   []uint64
@@ -108,6 +112,9 @@ func (l *Log) Change(c MemberChange) error {
 		return ErrNotLeader
 	case l.changeAt > l.applied, len(l.conf().GetVotersOutgoing()) > 0:
 		return ErrChanging
+	case slices.Contains(c.Remove, l.self.raft), slices.Contains(c.Demote, l.self.raft),
+		slices.Contains(c.AddLearners, l.self.raft):
+		return ErrOwnVote
 	}
 	cc := c.encode()
 	if len(cc.GetChanges()) == 0 {

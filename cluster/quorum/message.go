@@ -27,14 +27,16 @@ var (
 //	raft    raftpb.Message
 //	piece   from, to, term, index, snapshot's term, size, offset, data    of a snapshot file, which has size bytes
 //	want    from, to, term, index, snapshot's term, offset                the next piece that is missing; size: all is there
-//	gone    from, to, index                                               as of that entry, you are no member
+//	ask     from, to                                                      no leader talks to me: what do you know?
+//	known   from, to, index, term, member                                 that entry is committed; as of it you are a member (1, 0)
 type messageKind byte
 
 const (
 	msgRaft  messageKind = 1
 	msgPiece messageKind = 2
 	msgWant  messageKind = 3
-	msgGone  messageKind = 4
+	msgKnown messageKind = 4
+	msgAsk   messageKind = 5
 )
 
 // idMax bounds raft ids, terms and indexes, so that sums of them cannot run over, and keeps clear of the ids that the
@@ -55,7 +57,7 @@ func (l *Log) Step(msg []byte) error {
 		switch messageKind(msg[0]) {
 		case msgRaft:
 			err = l.stepRaft(msg[1:])
-		case msgPiece, msgWant, msgGone:
+		case msgPiece, msgWant, msgKnown, msgAsk:
 			err = l.stepOwn(messageKind(msg[0]), msg[1:])
 		default:
 			err = fmt.Errorf("%w: kind %d", ErrMessage, msg[0])
@@ -137,21 +139,87 @@ func checkEntries(m *pb.Message) error {
 	return nil
 }
 
-// heard notes that a member is there, and tells one that is none.
+// heard notes that a member is there.
 func (l *Log) heard(m *pb.Message) {
 	switch m.GetType() {
-	case pb.MsgVote, pb.MsgPreVote:
-		// Who asks for votes and is no member may have missed its removal: who leaves is told no more.
-		if c := l.conf(); contains(c, l.self.raft) && !contains(c, m.GetFrom()) {
-			l.reply(msgGone, m.GetFrom(), l.applied)
-		}
 	case pb.MsgApp, pb.MsgHeartbeat:
 		if m.GetTerm() >= l.raft.BasicStatus().GetTerm() {
-			l.removed = false // a leader counts on this node
+			l.removed, l.followed = false, l.now // a leader counts on this node
 		}
 	case pb.MsgAppResp, pb.MsgHeartbeatResp:
 		l.contact(m)
 	}
+}
+
+// ask asks the others, as long as no leader talks to this node, what they know of the quorum. There are two things that a
+// leader may not have told it. That it was removed: who is removed is told no more, not even that. And that a change of the
+// members is committed: a leader whose vote the change has taken ends with it, and the others may need its vote as long as
+// they do not know; it may never give it, having a longer log.
+func (l *Log) ask() {
+	silence := l.now - l.followed
+	if silence < askTicks || silence%askTicks != 0 || l.raft.BasicStatus().RaftState == raft.StateLeader {
+		return
+	}
+	for _, id := range voters(l.conf()) {
+		if id != l.self.raft {
+			l.reply(msgAsk, id)
+		}
+	}
+}
+
+func (l *Log) stepAsk(from uint64) {
+	term, err := l.store.Term(l.applied)
+	c := l.conf()
+	if err != nil || len(c.GetVoters()) == 0 {
+		return // it knows nothing
+	}
+	member := uint64(1)
+	if contains(c, l.self.raft) && !contains(c, from) {
+		member = 0
+	}
+	l.reply(msgKnown, from, l.applied, term, member)
+}
+
+// stepKnown believes what is news. What this node was told by a leader may be newer than what the sender has seen.
+func (l *Log) stepKnown(from uint64, at position, member bool) {
+	st := l.raft.BasicStatus()
+	if at.index <= st.GetCommit() || !contains(l.conf(), l.self.raft) {
+		return
+	}
+	if !member {
+		l.removed = true
+		return
+	}
+	if st.Lead == raft.None {
+		l.claim = &claim{from, at}
+	}
+}
+
+// claim says that an entry is committed.
+type claim struct {
+	from uint64
+	at   position
+}
+
+// believe commits what another member has said to be committed. A log that has that entry has all before it as well. The
+// library learns of it as from a leader that has sent a snapshot of entries which are there already.
+func (l *Log) believe() error {
+	c := l.claim
+	l.claim = nil
+	st := l.raft.BasicStatus()
+	if st.Lead != raft.None || c.at.index <= st.GetCommit() || !l.store.has(c.at) || !contains(l.conf(), l.self.raft) {
+		return nil
+	}
+	err := l.raft.Step(&pb.Message{
+		Type: pb.MsgSnap.Enum(), From: new(c.from), To: new(l.self.raft), Term: new(st.GetTerm()),
+		Snapshot: &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
+			Index: new(c.at.index), Term: new(c.at.term), ConfState: l.conf(),
+		}},
+	})
+	if err != nil {
+		return err
+	}
+	return l.raft.ForgetLeader()
 }
 
 // reply queues a message that the library knows nothing of.
@@ -176,12 +244,16 @@ func (l *Log) stepOwn(kind messageKind, b []byte) error {
 	if to != l.self.raft {
 		return nil // it is for whoever had this address before
 	}
-	if kind == msgGone {
-		index := r.uvarint()
-		// What this node knows to be committed may be newer than what the sender has seen.
-		if !r.bad && index > l.raft.BasicStatus().GetCommit() && contains(l.conf(), l.self.raft) {
-			l.removed = true
+	switch kind {
+	case msgAsk:
+		l.stepAsk(from)
+		return nil
+	case msgKnown:
+		at, member := position{index: r.uvarint(), term: r.uvarint()}, r.uvarint()
+		if r.bad || max(at.index, at.term) > idMax || member > 1 {
+			return fmt.Errorf("%w: numbers that cannot be", ErrMessage)
 		}
+		l.stepKnown(from, at, member == 1)
 		return nil
 	}
 	t := transfer{term: r.uvarint(), at: position{index: r.uvarint(), term: r.uvarint()}}

@@ -16,8 +16,7 @@ import (
 const (
 	partName = "snapshot.part"
 
-	pieceBytesMax = 256 << 10
-	windowPieces  = 4
+	windowPieces = 4
 
 	resendTicks  = 5  // without a word, until the sender repeats
 	abandonTicks = 50 // without anything new being wanted, until either side gives up
@@ -93,8 +92,8 @@ func (l *Log) beginTransfer(m *pb.Message) {
 
 // sendPieces sends what the window has room for.
 func (l *Log) sendPieces(to uint64, o *outgoing) {
-	for o.offset < o.size && o.offset < o.wanted+windowPieces*pieceBytesMax {
-		n := min(pieceBytesMax, o.size-o.offset)
+	for o.offset < o.size && o.offset < o.wanted+windowPieces*l.cfg.pieceBytes {
+		n := min(l.cfg.pieceBytes, o.size-o.offset)
 		b := l.encode(msgPiece, to, o.term, o.at.index, o.at.term, o.size, o.offset)
 		b = append(b, make([]byte, n)...)
 		if _, err := o.file.ReadAt(b[len(b)-int(n):], int64(o.offset)); err != nil {
@@ -271,4 +270,9 @@ func (l *Log) dropIncoming() {
 	_ = l.in.file.Close() // nobody will read it
 	_ = vfs.RemoveIfThere(l.cfg.FS, l.path(partName))
 	l.in = nil
+}
+
+func (s *store) has(at position) bool {
+	term, err := s.Term(at.index)
+	return err == nil && term == at.term
 }
