@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/cluster/meta"
@@ -22,6 +23,9 @@ import (
 
 // ErrOtherCluster says that the data folder belongs to another cluster than the one it was opened for.
 var ErrOtherCluster = errors.New("the data folder belongs to another cluster")
+
+// ErrIDInUse says that another process has this broker's id.
+var ErrIDInUse = errors.New("the id is in use")
 
 // Config is what a Node needs to know.
 type Config struct {
@@ -34,6 +38,19 @@ type Config struct {
 
 	// NodeID is this broker (node.id), 0 or more.
 	NodeID protocol.BrokerID
+
+	// Address is the open cluster address, which the node closes. Nil: nobody can join this cluster of one.
+	Address *Address
+
+	// Joining says that a new folder takes its metadata from the members of the cluster ClusterID, which has admitted this
+	// broker, and begins none.
+	Joining bool
+
+	// Quorum is the id in the quorum that a new folder gets. Default: drawn.
+	Quorum uint64
+
+	// Members are cluster addresses at which others may be, besides those in the metadata.
+	Members []string
 
 	// Static is what this broker was started with. The controller takes the defaults of new topics from it (num.partitions,
 	// default.replication.factor) and judges configurations by it. Default: Kafka's own defaults.
@@ -52,109 +69,155 @@ type Config struct {
 	// Failed is told that the metadata log could not be written. It may be nil, and must return at once.
 	Failed func(error)
 
+	// Served is the offset of the metadata that this broker acts by, which may be behind Image. Default: Image's. It must
+	// not block.
+	Served func() int64
+
 	// SnapshotBytes is the size of the metadata log at which it is replaced by a snapshot. Default 4 MiB.
 	SnapshotBytes int64
 
-	Logger *slog.Logger
+	// VoterPatience is for how long a voter of the quorum may be dead before another votes in its place. Default 30 s.
+	VoterPatience time.Duration
+
+	Version string // of this build
+	Logger  *slog.Logger
 }
 
-// callsMax is how many commands wait for the metadata log to finish with those before them. More wait in their callers.
-const callsMax = 256
+func (c *Config) defaults() error {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.SnapshotBytes <= 0 {
+		c.SnapshotBytes = 4 << 20
+	}
+	if c.VoterPatience <= 0 {
+		c.VoterPatience = 30 * time.Second
+	}
+	if c.Static == nil {
+		c.Static = config.Empty()
+	}
+	if c.Quorum == 0 {
+		c.Quorum = NewQuorumID()
+	}
+	if c.NodeID < 0 {
+		return fmt.Errorf("node.id must not be negative: %d", c.NodeID)
+	}
+	if c.Joining && c.Address == nil {
+		return errNoAddress
+	}
+	return nil
+}
 
 // Node is one broker's part in the cluster.
 type Node struct {
-	cfg Config
+	cfg         Config
+	addr        *Address // nil: none
+	self        Identity
+	wire        *wire
+	peers       *peers
+	incarnation protocol.TopicID // drawn by each process
 
 	image   atomic.Pointer[meta.Image] // read by anyone, replaced by run
+	moved   signal                     // image has been replaced
+	lead    atomic.Pointer[leader]     // likewise
+	alone   atomic.Bool                // the quorum is this node, and nobody else is known
+	member  atomic.Bool                // of the quorum
 	changes chan struct{}
 	calls   chan call
+	inbox   chan message
+	orders  chan func()
+	lease   lease
 
+	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
-	stopped chan struct{} // closed when run has ended
+	wg      sync.WaitGroup // all goroutines but run
+	stopped chan struct{}  // closed when run has ended
 	once    sync.Once
 	closing error // what Close returns, set once
 
-	// run's own.
-	log        *quorum.Log
-	controller *meta.Controller
+	// r is run's own; before run begins, Start's.
+	r struct {
+		log        *quorum.Log
+		controller *meta.Controller // nil: this node does not lead, or not yet
+		inflight   []entry          // sorted by index
+		members    quorum.Members
+		asked      map[uint64]time.Time // who has asked for a place, and when
+		silent     map[uint64]time.Time // members without a lease, and since when
+		tended     time.Time
+		broken     error
+	}
 }
 
 // Start opens the metadata log in the data folder, or begins a new cluster in it, and returns when all of the log is in the
-// image. Close must be called in the end.
-func Start(cfg Config) (*Node, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.SnapshotBytes <= 0 {
-		cfg.SnapshotBytes = 4 << 20
-	}
-	if cfg.Static == nil {
-		cfg.Static = config.Empty()
-	}
-	if cfg.NodeID < 0 {
-		return nil, fmt.Errorf("node.id must not be negative: %d", cfg.NodeID)
+// image. A broker that joins has the metadata sent by the members, which Start waits for. Close must be called in the end.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, changes: make(chan struct{}, 1), calls: make(chan call, callsMax), stopped: make(chan struct{}),
+		cfg: cfg, addr: cfg.Address, wire: newWire(), peers: newPeers(), incarnation: newIncarnation(),
+		changes: make(chan struct{}, 1), calls: make(chan call, callsMax),
+		inbox: make(chan message, inboxMax), orders: make(chan func(), ordersMax),
+		stopped: make(chan struct{}),
 	}
-	if err := n.open(); err != nil {
-		if n.log != nil {
-			_ = n.log.Close() // the first error says more
+	n.r.asked, n.r.silent = map[uint64]time.Time{}, map[uint64]time.Time{}
+	n.setLeader(leader{})
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	err := n.open(ctx)
+	if err != nil {
+		n.stop()
+		if n.r.log != nil {
+			_ = n.r.log.Close() // the first error says more
 		}
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	n.stop = stop
-	go n.run(ctx)
+	n.connect()
+	go n.run(n.ctx)
+	if err := n.awaitCluster(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
 	return n, nil
 }
 
-func (n *Node) open() error {
+func (n *Node) open(ctx context.Context) error {
+	n.image.Store(meta.Empty())
 	log, found, err := quorum.Open(quorum.Config{
-		FS: n.cfg.FS, Dir: path.Join(n.cfg.Dir, "quorum"), Node: n.cfg.NodeID, Logger: n.cfg.Logger,
+		FS: n.cfg.FS, Dir: path.Join(n.cfg.Dir, "quorum"), Node: n.cfg.NodeID, Raft: n.cfg.Quorum, Join: n.cfg.Joining,
+		Logger: n.cfg.Logger,
 	})
 	if err != nil {
 		return err
 	}
-	n.log = log
-	im := meta.Empty()
+	n.r.log = log
+	n.self = Identity{ClusterID: n.cfg.ClusterID, NodeID: n.cfg.NodeID, Quorum: found.ID}
+	n.membersAre(found.Members)
 	if found.Snapshot != nil {
-		recs, err := meta.DecodeRecords(found.Snapshot)
-		if err != nil {
-			return fmt.Errorf("read metadata snapshot: %w", err)
-		}
-		if im, err = im.With(found.SnapshotIndex, recs...); err != nil {
-			return fmt.Errorf("read metadata snapshot: %w", err)
+		if err := n.apply(quorum.Ready{Snapshot: &quorum.Snapshot{Index: found.SnapshotIndex, Data: found.Snapshot}}); err != nil {
+			return err
 		}
 	}
-	n.image.Store(im)
-	rd, err := n.log.Process()
-	if err != nil {
+	if n.advance(); n.r.broken != nil {
+		return n.r.broken
+	}
+	if err := n.begin(); err != nil {
 		return err
 	}
-	if err := n.apply(rd.Entries); err != nil {
-		return err
+	if n.addr != nil {
+		n.addr.Identify(n.self)
 	}
-	random, err := newRandom()
-	if err != nil {
-		return err
-	}
-	n.controller = meta.NewController(meta.ControllerConfig{
-		Partitions:        int32(n.cfg.Static.Int("num.partitions")),
-		ReplicationFactor: int16(n.cfg.Static.Int("default.replication.factor")),
-		Static:            n.cfg.Static,
-		Random:            random,
-	}, n.Image())
-	return n.join()
+	return n.checkTwin(ctx)
 }
 
-// join makes a new cluster, or sees that the folder belongs to the right one.
-func (n *Node) join() error {
+// begin makes a new cluster, or sees that the folder belongs to the right one.
+func (n *Node) begin() error {
 	have := n.Image().ClusterID()
-	if have != "" {
-		if n.cfg.ClusterID != "" && n.cfg.ClusterID != have {
-			return fmt.Errorf("%w: %s is in cluster %s, not in %s", ErrOtherCluster, n.cfg.Dir, have, n.cfg.ClusterID)
-		}
+	switch {
+	case have != "" && n.cfg.ClusterID != "" && n.cfg.ClusterID != have:
+		return fmt.Errorf("%w: %s is in cluster %s, not in %s", ErrOtherCluster, n.cfg.Dir, have, n.cfg.ClusterID)
+	case have != "":
+		n.self.ClusterID = have
+		return nil
+	case !n.lead.Load().here: // a member of a cluster that has not sent anything yet
 		return nil
 	}
 	if n.cfg.Adopt != nil {
@@ -173,26 +236,107 @@ func (n *Node) join() error {
 			return err
 		}
 	}
-	n.process([]call{{cmd: meta.Bootstrap{ClusterID: id, Features: n.cfg.Features}, done: make(chan result, 1)}})
+	n.decide(meta.Bootstrap{ClusterID: id, Features: n.cfg.Features})
 	if n.Image().ClusterID() != id {
 		return fmt.Errorf("begin cluster %s in %s: the metadata log did not take it", id, n.cfg.Dir)
 	}
+	n.self.ClusterID = id
 	return nil
+}
+
+// decide has a command decided before run begins.
+func (n *Node) decide(cmd meta.Command) result {
+	c := call{cmd: cmd, done: make(chan result, 1)}
+	n.take([]call{c})
+	n.advance()
+	select {
+	case r := <-c.done:
+		return r
+	default:
+		return result{err: errUnknown} // not a quorum of one
+	}
 }
 
 // adopt begins the cluster with what another broker's metadata says.
 func (n *Node) adopt(found meta.Adopt) error {
 	found.Features = featuresOf(n.cfg.Features, found.Features)
-	c := call{cmd: found, done: make(chan result, 1)}
-	n.process([]call{c})
-	r := <-c.done
+	r := n.decide(found)
 	if r.err != nil {
 		return fmt.Errorf("adopt cluster %s in %s: %w", found.ClusterID, n.cfg.Dir, r.err)
 	}
+	n.self.ClusterID = found.ClusterID
 	if n.cfg.Adopted != nil {
 		n.cfg.Adopted(r.reply.(meta.AdoptReply))
 	}
 	return nil
+}
+
+// checkTwin refuses to go on where another process has this broker's id: a copy of the folder must never act for it.
+func (n *Node) checkTwin(ctx context.Context) error {
+	b := n.Image().Broker(n.cfg.NodeID)
+	if n.addr == nil || b == nil || b.Cluster == "" || b.Cluster == n.addr.String() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, twinTime)
+	defer cancel()
+	var who whoAnswer
+	err := n.addr.call(ctx, b.Cluster, methodWho, struct{}{}, &who)
+	if err != nil || who.ClusterID != n.self.ClusterID || who.NodeID != n.cfg.NodeID {
+		return nil // nobody is there, or somebody else by now
+	}
+	return fmt.Errorf("%w: broker %d of this cluster already runs, with the cluster address %s; stop that one, or start this one "+
+		"with an empty data folder of its own (--data) and without --node-id", ErrIDInUse, n.cfg.NodeID, b.Cluster)
+}
+
+// twinTime is how long the last address of this broker is given to say who is there now.
+const twinTime = time.Second
+
+// connect has the address serve the cluster.
+func (n *Node) connect() {
+	if n.addr == nil {
+		return
+	}
+	l := n.addr.link
+	l.Handle(methodPropose, n.answerPropose)
+	l.Handle(methodAdmit, n.answerAdmit)
+	l.Handle(methodSeat, n.answerSeat)
+	l.Handle(methodQuorum, n.answerQuorum)
+	l.OnMessage(kindQuorum, n.receive)
+	l.OnDown(n.peerDown)
+	n.wg.Go(n.keepSeat)
+}
+
+// awaitCluster returns when the metadata says which cluster this is.
+func (n *Node) awaitCluster(ctx context.Context) error {
+	for {
+		moved := n.moved.wait()
+		if n.Image().ClusterID() != "" {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.stopped:
+			return ErrClosed
+		}
+	}
+}
+
+// newController is the controller of a node that has come to lead the quorum.
+func (n *Node) newController() (*meta.Controller, error) {
+	random, err := newRandom()
+	if err != nil {
+		return nil, err
+	}
+	lasts, _ := n.leaseTimes()
+	return meta.NewController(meta.ControllerConfig{
+		Partitions:        int32(n.cfg.Static.Int("num.partitions")),
+		ReplicationFactor: int16(n.cfg.Static.Int("default.replication.factor")),
+		Static:            n.cfg.Static,
+		Lease:             lasts,
+		Random:            random,
+	}, n.Image()), nil
 }
 
 // featuresOf is ours, at the levels of those that the other broker had finalized where they are known.
@@ -221,6 +365,12 @@ func newClusterID() (string, error) {
 	}
 }
 
+// newIncarnation is different for each process.
+func newIncarnation() (id protocol.TopicID) {
+	_, _ = crand.Read(id[:]) // never fails
+	return id
+}
+
 func newRandom() (*rand.Rand, error) {
 	var seed [32]byte
 	if _, err := crand.Read(seed[:]); err != nil {
@@ -236,12 +386,68 @@ func (n *Node) Image() *meta.Image { return n.image.Load() }
 // can be one reader.
 func (n *Node) Changes() <-chan struct{} { return n.changes }
 
+// closeTime bounds the handing over of the quorum's leadership.
+const closeTime = time.Second
+
 // Close stops the node. Commands that have not been answered are refused.
 func (n *Node) Close() error {
 	n.once.Do(func() {
+		n.handOver()
 		n.stop()
 		<-n.stopped
-		n.closing = n.log.Close()
+		var faults []error
+		if n.addr != nil {
+			faults = append(faults, n.addr.Close())
+		}
+		n.wg.Wait()
+		n.closing = errors.Join(append(faults, n.r.log.Close())...)
 	})
 	return n.closing
+}
+
+// handOver gives the leadership of the quorum to another voter, if there is one that has all of the log: the others then need
+// not find out that this one is silent.
+func (n *Node) handOver() {
+	if n.alone.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, closeTime)
+	defer cancel()
+	for {
+		lead := n.lead.Load()
+		if !lead.here {
+			return
+		}
+		found := make(chan bool, 1)
+		n.order(func() { found <- n.transfer() })
+		select {
+		case ok := <-found:
+			if !ok {
+				return
+			}
+		case <-n.stopped:
+			return
+		}
+		select {
+		case <-lead.changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// transfer begins to hand over. It says whether there is anybody to hand over to.
+func (n *Node) transfer() bool {
+	st := n.r.log.Status()
+	var best quorum.Progress
+	for _, p := range st.Progress {
+		if !p.Learner && p.Active && p.ID != n.self.Quorum && p.Match > best.Match {
+			best = p
+		}
+	}
+	if best.ID == 0 {
+		return false
+	}
+	n.r.log.Transfer(best.ID)
+	return true
 }

@@ -20,7 +20,7 @@ import (
 func start(t *testing.T, cfg Config) *Node {
 	t.Helper()
 	cfg.Dir, cfg.NodeID = "data", 1
-	n, err := Start(cfg)
+	n, err := Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestAnotherClustersFolderIsRefused(t *testing.T) {
 	if id != "MkU3OEVBNTcwNTJENDM2Qk" {
 		t.Errorf("cluster id %q", id)
 	}
-	_, err := Start(Config{FS: mem, Dir: "data", NodeID: 1, ClusterID: "AAAAAAAAAAAAAAAAAAAAAA"})
+	_, err := Start(t.Context(), Config{FS: mem, Dir: "data", NodeID: 1, ClusterID: "AAAAAAAAAAAAAAAAAAAAAA"})
 	if !errors.Is(err, ErrOtherCluster) {
 		t.Errorf("%v", err)
 	}

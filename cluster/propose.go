@@ -6,13 +6,32 @@ import (
 	"fmt"
 	"time"
 
+	"moldau.io/moldau/cluster/link"
 	"moldau.io/moldau/cluster/meta"
-	"moldau.io/moldau/cluster/quorum"
 	"moldau.io/moldau/protocol"
 )
 
-// ErrClosed says that the node is closed. It wraps the code that makes a client ask another broker.
-var ErrClosed = protocol.Errorf(protocol.NotController, "this broker is shutting down")
+var (
+	// ErrClosed says that the node is closed. It wraps the code that makes a client ask another broker.
+	ErrClosed = protocol.Errorf(protocol.NotController, "this broker is shutting down")
+
+	// errNotTaken says that a command was certainly not executed, nor will be, so that it can be given to another.
+	errNotTaken = errors.New("not taken by the controller")
+
+	// errUnknown says that a command may have been executed, or may be yet.
+	errUnknown = protocol.Errorf(protocol.RequestTimedOut,
+		"the controller was lost before it answered: whether the change was made is not known")
+)
+
+const (
+	methodPropose = "propose"
+
+	// proposeTimeMax bounds a command whose caller has no bound of his own.
+	proposeTimeMax = time.Minute
+
+	// proposeRetryEvery is how often a controller that cannot be reached is tried, while there is no news of another.
+	proposeRetryEvery = 50 * time.Millisecond
+)
 
 // call is a command on its way to the controller, and where its answer goes.
 type call struct {
@@ -20,142 +39,191 @@ type call struct {
 	done chan result // has room for the one answer, so that giving it never waits
 }
 
+// result is what became of a call. offset is that of the metadata which has its outcome.
 type result struct {
-	reply meta.Reply
-	err   error
+	reply  meta.Reply
+	err    error
+	offset int64
 }
 
-// Propose has a command decided, and returns when what it changed is committed and in Image. The error is either the
-// controller's refusal, which wraps a protocol.Code, or says that the outcome is unknown: ctx has ended, or the disk has
-// failed.
+// Propose has a command decided by the controller, wherever that is, and returns when what it changed is committed and in
+// this node's Image. The error is either the controller's refusal, which wraps a protocol.Code, or says that the outcome is
+// unknown: ctx has ended, the controller was lost with a command that must not be given twice, or the disk has failed.
 func (n *Node) Propose(ctx context.Context, cmd meta.Command) (meta.Reply, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // the select below may not look at it
 	}
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeMax)
+	defer cancel()
+	for {
+		lead := n.lead.Load()
+		r := n.proposeTo(ctx, lead, cmd)
+		if !errors.Is(r.err, errNotTaken) {
+			if err := n.awaitImage(ctx, r.offset); err != nil {
+				return nil, err
+			}
+			return r.reply, r.err
+		}
+		select {
+		case <-lead.changed:
+		case <-time.After(proposeRetryEvery):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no controller has answered: %w", ctx.Err())
+		case <-n.stopped:
+			return nil, ErrClosed
+		}
+	}
+}
+
+// proposeTo gives a command to the leader of the quorum.
+func (n *Node) proposeTo(ctx context.Context, lead *leader, cmd meta.Command) result {
+	switch {
+	case lead.broken != nil:
+		return result{err: lead.broken}
+	case lead.here:
+		return n.proposeHere(ctx, cmd)
+	case lead.quorum == 0 || lead.quorum == n.self.Quorum || n.addr == nil:
+		return result{err: errNotTaken} // until there is one, and it is ready
+	}
+	addr := n.peers.addr(lead.quorum)
+	if addr == "" {
+		return result{err: errNotTaken}
+	}
+	return n.forward(ctx, lead, addr, cmd)
+}
+
+// proposeHere gives a command to this node's own controller.
+func (n *Node) proposeHere(ctx context.Context, cmd meta.Command) result {
 	c := call{cmd: cmd, done: make(chan result, 1)}
 	select {
 	case n.calls <- c:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return result{err: ctx.Err()}
 	case <-n.stopped:
-		return nil, ErrClosed
+		return result{err: ErrClosed}
 	}
 	select {
 	case r := <-c.done:
-		return r.reply, r.err
+		return r
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return result{err: ctx.Err()}
 	case <-n.stopped:
 	}
 	select {
 	case r := <-c.done: // it was the last to be answered
-		return r.reply, r.err
+		return r
 	default:
-		return nil, ErrClosed
+		return result{err: ErrClosed}
 	}
 }
 
-// run takes commands until the node is stopped. All that have come while one entry was being synced go into the next, so
-// that any number of callers share a sync.
-func (n *Node) run(ctx context.Context) {
-	defer close(n.stopped)
-	for {
+// proposeAnswer is what a forwarded command is answered with.
+type proposeAnswer struct {
+	NotTaken bool
+	Outcome  meta.Outcome
+	Offset   int64
+	Reply    []byte // empty where Outcome is a refusal
+}
+
+// forward gives a command to another broker's controller. It does not wait longer than that leads.
+func (n *Node) forward(ctx context.Context, lead *leader, addr string, cmd meta.Command) result {
+	outer := ctx
+	ctx, cancel := context.WithCancel(outer)
+	defer cancel()
+	go func() { // ends with the call
 		select {
+		case <-lead.changed:
 		case <-ctx.Done():
-			return
-		case c := <-n.calls:
-			n.process(n.waiting(c))
+		case <-n.stopped:
 		}
-	}
-}
-
-func (n *Node) waiting(first call) []call {
-	calls := []call{first}
-	for len(calls) < callsMax {
-		select {
-		case c := <-n.calls:
-			calls = append(calls, c)
-		default:
-			return calls
-		}
-	}
-	return calls
-}
-
-// process decides calls, puts their records into the log as one entry, publishes, and answers, in this order.
-func (n *Node) process(calls []call) {
-	results := make([]result, len(calls))
-	var recs []meta.Record
-	for i, c := range calls {
-		made, reply, err := n.controller.Handle(time.Now(), c.cmd)
-		if err == nil {
-			err = n.controller.Apply(made...)
-		}
-		results[i] = result{reply: reply, err: err}
-		if err == nil {
-			recs = append(recs, made...)
-		}
-	}
-	if err := n.commit(recs); err != nil {
-		n.cfg.Logger.Error("metadata log failed; no more changes are taken until this broker is restarted", "err", err)
-		if n.cfg.Failed != nil {
-			n.cfg.Failed(err)
-		}
-		for i := range results {
-			results[i] = result{err: errors.Join(protocol.Errorf(protocol.KafkaStorageError, "%v", err), err)}
-		}
-	}
-	for i, c := range calls {
-		c.done <- results[i]
-	}
-}
-
-func (n *Node) commit(recs []meta.Record) error {
-	if len(recs) > 0 {
-		if _, _, err := n.log.Append(meta.AppendRecords(nil, recs)); err != nil {
-			return err
-		}
-	}
-	rd, err := n.log.Process()
+		cancel()
+	}()
+	b, err := n.addr.link.Call(ctx, addr, methodPropose, n.wire.encodeCommand(cmd))
 	if err != nil {
-		return err
+		return result{err: n.unanswered(outer, cmd, err)}
 	}
-	if err := n.apply(rd.Entries); err != nil {
-		return err
+	var answer proposeAnswer
+	if err := n.wire.decode(b, &answer); err != nil {
+		return result{err: fmt.Errorf("the controller at %s: %w", addr, err)}
 	}
-	return n.compact()
+	if answer.NotTaken {
+		return result{err: errNotTaken}
+	}
+	if err := answer.Outcome.Err(); err != nil {
+		return result{err: err, offset: answer.Offset}
+	}
+	reply, err := n.wire.decodeReply(answer.Reply)
+	if err != nil {
+		err = fmt.Errorf("the controller at %s: %w", addr, err)
+	}
+	return result{reply: reply, err: err, offset: answer.Offset}
 }
 
-// apply publishes what has been committed.
-func (n *Node) apply(entries []quorum.Entry) error {
-	if len(entries) == 0 {
-		return nil
+// unanswered says what is known of a command that the controller's broker did not answer.
+func (n *Node) unanswered(ctx context.Context, cmd meta.Command, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, link.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, link.ErrUnreachable), errors.Is(err, link.ErrBusy), repeatable(cmd):
+		return errNotTaken
+	case errors.Is(err, link.ErrLost), errors.Is(err, context.Canceled):
+		return errUnknown
 	}
-	im := n.Image()
-	for _, e := range entries {
-		recs, err := meta.DecodeRecords(e.Data)
-		if err != nil {
-			return fmt.Errorf("read metadata entry %d: %w", e.Index, err)
-		}
-		if im, err = im.With(e.Index, recs...); err != nil {
-			return fmt.Errorf("apply metadata entry %d: %w", e.Index, err)
-		}
-	}
-	n.image.Store(im)
-	select {
-	case n.changes <- struct{}{}:
-	default: // a token is waiting already; its reader will find this image too
-	}
-	return nil
+	return err
 }
 
-// compact replaces the log by a snapshot once it has grown large, and large next to the snapshot, so that the bytes
-// written for snapshots stay in proportion to those written to the log.
-func (n *Node) compact() error {
-	log, snapshot := n.log.Bytes()
-	if log < n.cfg.SnapshotBytes || log < 2*snapshot {
-		return nil
+// repeatable says that giving a command twice does what giving it once does, so that one whose outcome is unknown can be
+// given again. A repeated change of the ISR is refused for its partition epoch, which its leader understands.
+func repeatable(cmd meta.Command) bool {
+	switch cmd.(type) {
+	case meta.RegisterBroker, meta.BrokerHeartbeat, meta.BrokerGone, meta.AdmitNode, meta.DrainBroker, meta.AlterPartition,
+		meta.AllocateProducerIDs:
+		return true
 	}
-	im := n.Image()
-	return n.log.SaveSnapshot(im.Offset(), meta.AppendRecords(nil, im.Records()))
+	return false
+}
+
+// answerPropose takes a command from another broker. It is not passed on: a broker that has asked the wrong one hears so,
+// and looks for the leader again.
+func (n *Node) answerPropose(ctx context.Context, _ link.Peer, body []byte) ([]byte, error) {
+	cmd, err := n.wire.decodeCommand(body)
+	if err != nil {
+		return n.wire.encode(proposeAnswer{Outcome: meta.OutcomeOf(protocol.Errorf(protocol.UnsupportedVersion,
+			"the controller's broker does not know this command: %v", err))}), nil
+	}
+	if !n.lead.Load().here {
+		return n.wire.encode(proposeAnswer{NotTaken: true}), nil
+	}
+	r := n.proposeHere(ctx, cmd)
+	answer := proposeAnswer{Offset: r.offset}
+	switch {
+	case errors.Is(r.err, ErrClosed):
+		return nil, r.err // it may have been executed, so the asker must not hear that it was not
+	case errors.Is(r.err, errNotTaken):
+		answer.NotTaken = true
+	case r.err != nil:
+		answer.Outcome = meta.OutcomeOf(r.err)
+	default:
+		answer.Reply = n.wire.encodeReply(r.reply)
+	}
+	return n.wire.encode(answer), nil
+}
+
+// awaitImage returns when the image at offset, or a newer one, is here.
+func (n *Node) awaitImage(ctx context.Context, offset int64) error {
+	for {
+		moved := n.moved.wait()
+		if n.Image().Offset() >= offset {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.stopped:
+			return ErrClosed
+		}
+	}
 }

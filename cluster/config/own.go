@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 )
@@ -25,6 +26,13 @@ func address(v value) (string, bool) {
 func addressOrNone(v value) (string, bool) {
 	allowed, ok := address(v)
 	return allowed + ", or empty for none", ok || v.text == ""
+}
+
+// clusterKey takes what memberlist and the link take for a key.
+func clusterKey(v value) (string, bool) {
+	const allowed = "16, 24 or 32 bytes in base64, as from: head -c 32 /dev/urandom | base64"
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(v.text))
+	return allowed, err == nil && slices.Contains([]int{0, 16, 24, 32}, len(key))
 }
 
 // Durability is the key, of brokers and of topics, that says when an append is acknowledged.
@@ -97,6 +105,21 @@ var ownKeys = map[string]*Key{
 	"moldau.cluster.listen": {
 		Name: "moldau.cluster.listen", Type: String, Default: text("127.0.0.1:9190"), Importance: "MEDIUM", check: address,
 		Doc: "Address for gossip and the metadata quorum; the flag --cluster-listen.",
+	},
+	"moldau.cluster.advertise": {
+		Name: "moldau.cluster.advertise", Type: String, Default: text(""), Importance: "MEDIUM", check: addressOrNone,
+		Doc: "Address at which other brokers dial this one's moldau.cluster.listen, where that is another.",
+	},
+	"moldau.gossip.key": {
+		Name: "moldau.gossip.key", Type: Password, Default: text(""), Importance: "MEDIUM", check: clusterKey,
+		Doc: "Encrypts and authenticates everything between brokers at their cluster addresses: 16, 24 or 32 bytes in base64, " +
+			"the same for all brokers. Empty for none.",
+	},
+	"moldau.quorum.voters": {
+		Name: "moldau.quorum.voters", Type: Int, Default: text("5"), Importance: "LOW",
+		check: oneOf("1", "3", "5"),
+		Doc: "How many brokers vote on the metadata at most. One votes in a cluster of one or two, three vote from three brokers " +
+			"on, five from seven on; the others follow.",
 	},
 }
 

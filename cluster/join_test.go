@@ -1,0 +1,216 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"moldau.io/moldau/cluster/link"
+	"moldau.io/moldau/cluster/meta"
+	"moldau.io/moldau/protocol"
+	"moldau.io/moldau/storage/vfs"
+)
+
+// machine is one on which a node runs, or does not.
+type machine struct {
+	t    *testing.T
+	sw   *link.Switch
+	name string
+	fs   vfs.FS
+	port *link.Port
+	addr string // the cluster address that it had
+	id   Identity
+	node *Node
+
+	patience time.Duration
+}
+
+// machines are the machines of one test.
+type machines struct {
+	t   *testing.T
+	sw  *link.Switch
+	all []*machine
+}
+
+func newMachines(t *testing.T, names ...string) *machines {
+	ms := &machines{t: t, sw: link.NewSwitch()}
+	for _, name := range names {
+		ms.all = append(ms.all, &machine{
+			t: t, sw: ms.sw, name: name, fs: vfs.NewMem(), addr: "127.0.0.1:0", id: Identity{NodeID: -1}, patience: time.Second,
+		})
+	}
+	t.Cleanup(func() {
+		ms.sw.HealAll()
+		for _, m := range ms.all {
+			m.stop()
+		}
+	})
+	return ms
+}
+
+// cluster starts the first machine alone, and has the others join it.
+func (ms *machines) cluster() []*Node {
+	ms.t.Helper()
+	var nodes []*Node
+	for i, m := range ms.all {
+		if i == 0 {
+			m.id.NodeID = 1
+			m.start()
+		} else {
+			m.start(ms.all[0].addr)
+		}
+		nodes = append(nodes, m.node)
+	}
+	return nodes
+}
+
+// start runs the machine's node, and registers its broker.
+func (m *machine) start(join ...string) {
+	m.t.Helper()
+	if err := m.try(m.t.Context(), join...); err != nil {
+		m.t.Fatalf("%s: %v", m.name, err)
+	}
+	if err := m.node.Register(m.t.Context(), meta.RegisterBroker{}); err != nil {
+		m.t.Fatalf("%s registers: %v", m.name, err)
+	}
+	if err := m.node.AwaitUnfenced(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) try(ctx context.Context, join ...string) error {
+	m.t.Helper()
+	m.port = m.sw.Of(m.name)
+	a, err := Listen(ctx, AddressConfig{Network: m.port, Listen: m.addr})
+	if err != nil {
+		return err
+	}
+	m.addr = a.String()
+	joining := m.id.ClusterID == "" && len(join) > 0
+	if joining {
+		id, _, err := a.Admit(ctx, JoinConfig{Addrs: join, Asked: m.id.NodeID, Patience: 20 * time.Second})
+		if err != nil {
+			_ = a.Close()
+			return err
+		}
+		m.id = id
+	}
+	n, err := Start(ctx, Config{
+		FS: m.fs, Dir: "data", ClusterID: m.id.ClusterID, NodeID: m.id.NodeID, Quorum: m.id.Quorum, Address: a,
+		Joining: joining, Members: join, VoterPatience: m.patience,
+	})
+	if err != nil {
+		_ = a.Close()
+		return err
+	}
+	m.node = n
+	m.id = a.Self()
+	return nil
+}
+
+func (m *machine) stop() {
+	if m.node != nil {
+		_ = m.node.Close()
+		m.node = nil
+	}
+}
+
+// kill ends the node as kill -9 would, as far as others can see: they are told nothing, and refused from then on.
+func (m *machine) kill() {
+	m.port.Kill()
+	m.node.stop() // before it could hand over
+	m.stop()
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came that %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func (m *machine) quorum() QuorumStatus {
+	ctx, cancel := context.WithTimeout(m.t.Context(), 20*time.Second)
+	defer cancel()
+	st, err := m.node.Quorum(ctx)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return st
+}
+
+func voters(st QuorumStatus) (ids []protocol.BrokerID) {
+	for _, m := range st.Members {
+		if m.Voter {
+			ids = append(ids, m.Broker)
+		}
+	}
+	return ids
+}
+
+// same waits until all nodes have the same image, and returns it.
+func same(t *testing.T, nodes ...*Node) *meta.Image {
+	t.Helper()
+	eventually(t, "all have the same metadata", func() bool {
+		for _, n := range nodes[1:] {
+			if n.Image().Offset() != nodes[0].Image().Offset() {
+				return false
+			}
+		}
+		return true
+	})
+	for _, n := range nodes[1:] {
+		if a, b := dump(n.Image()), dump(nodes[0].Image()); a != b && n.Image().Offset() == nodes[0].Image().Offset() {
+			t.Fatalf("I-39: at the same offset node %d has\n%s\nand node %d\n%s", n.cfg.NodeID, a, nodes[0].cfg.NodeID, b)
+		}
+	}
+	return nodes[0].Image()
+}
+
+func TestThreeNodesBecomeACluster(t *testing.T) {
+	ms := newMachines(t, "a", "b", "c")
+	nodes := ms.cluster()
+	for i, n := range nodes {
+		if n.cfg.NodeID != protocol.BrokerID(i+1) {
+			t.Errorf("machine %d became broker %d", i, n.cfg.NodeID)
+		}
+	}
+	for i, n := range nodes { // also through those that do not lead
+		propose(t, n, create(fmt.Sprint("t", i), 3))
+		if n.Image().Topic(fmt.Sprint("t", i)) == nil {
+			t.Errorf("broker %d answers before it knows", n.cfg.NodeID)
+		}
+	}
+	im := same(t, nodes...)
+	if len(im.Brokers()) != 3 || len(im.Topics()) != 3 {
+		t.Errorf("%d brokers, %d topics", len(im.Brokers()), len(im.Topics()))
+	}
+	eventually(t, "all three vote", func() bool {
+		return slices.Equal(voters(ms.all[2].quorum()), []protocol.BrokerID{1, 2, 3})
+	})
+}
+
+func TestAKilledControllerIsFollowedByAnother(t *testing.T) {
+	ms := newMachines(t, "a", "b", "c")
+	nodes := ms.cluster()
+	eventually(t, "all three vote", func() bool { return len(voters(ms.all[0].quorum())) == 3 })
+	propose(t, nodes[1], create("before", 1))
+	ms.all[0].kill()
+	start := time.Now()
+	propose(t, nodes[1], create("after", 1))
+	t.Logf("the next change was made %v after the death", time.Since(start))
+	eventually(t, "the dead broker is fenced", func() bool { return nodes[2].Image().Broker(1).Fenced })
+	t.Logf("fenced %v after the death", time.Since(start))
+	im := same(t, nodes[1:]...)
+	if im.Topic("before") == nil || im.Topic("after") == nil {
+		t.Error("a topic is lost")
+	}
+	ms.all[0].start() // without --join
+	eventually(t, "it has caught up", func() bool { return ms.all[0].node.Image().Topic("after") != nil })
+}
