@@ -108,7 +108,7 @@ func newBroker(t *testing.T, m vfs.FS, settings map[string]string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := broker.New(broker.Config{Static: static, FS: m, Dirs: []string{"data"}, Log: slog.New(slog.DiscardHandler)})
+	b, err := broker.New(t.Context(), broker.Config{Static: static, FS: m, Dirs: []string{"data"}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

@@ -24,9 +24,11 @@ type Broker struct {
 	started  time.Time
 	registry *prometheus.Registry
 	ready    atomic.Bool
+	readied  chan struct{} // closed when ready has become true
 
-	node        *cluster.Node // nil in tests of the connection loop
-	served      *served       // the newest image whose partitions are open here: image, awaitImage
+	address     *cluster.Address // of this broker, for others; nil: none
+	node        *cluster.Node    // nil in tests of the connection loop
+	served      *served          // the newest image whose partitions are open here: image, awaitImage
 	producerIDs *producerIDs
 	groups      *coordinator.Groups
 	lag         *groupLag // nil in tests of the connection loop
@@ -70,7 +72,7 @@ func newBroker(st *config.Static, log *slog.Logger) *Broker {
 	lim := newLimits(st)
 	b := &Broker{
 		log: log, static: st, handlers: handlers, budget: newBudget(lim.requestBytes), metrics: newMetrics(),
-		troubled: make(chan struct{}, 1), fatal: make(chan error, 1),
+		readied: make(chan struct{}), troubled: make(chan struct{}, 1), fatal: make(chan error, 1),
 		served: newServed(), producerIDs: newProducerIDs(),
 		replication:     replica.Config{LagTime: st.Millis("replica.lag.time.max.ms")},
 		replicaSessions: &replicaSessions{byID: map[int32]*replicaSession{}},

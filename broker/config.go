@@ -7,6 +7,7 @@ import (
 
 	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/cluster/link"
 	"moldau.io/moldau/storage/vfs"
 )
 
@@ -25,6 +26,23 @@ type Config struct {
 	// ClusterID is the cluster that the data folders must belong to. Empty: whichever they belong to, or a new one.
 	ClusterID string
 
+	// Join are cluster addresses of any members of a running cluster. With a new data folder this broker becomes a member of
+	// it, and needs a ClusterListen. None: a new folder begins a cluster.
+	Join []string
+
+	// ClusterListen is the address for gossip and the metadata quorum (moldau.cluster.listen); empty: none, so that nobody
+	// can join. ClusterListenElse is used where ClusterListen is taken, if it is not empty. ClusterAdvertise is what other
+	// brokers dial, where that is another.
+	ClusterListen     string
+	ClusterListenElse string
+	ClusterAdvertise  string
+
+	// ClusterKey encrypts and authenticates what goes between cluster addresses (moldau.gossip.key); empty: nothing does.
+	ClusterKey []byte
+
+	// Network is how brokers reach each other. Default: the machine's.
+	Network link.Network
+
 	// Log takes one line an event. Level is the level that it lets through, which clients may change; nil where they may
 	// not.
 	Log   *slog.Logger
@@ -42,8 +60,14 @@ type Listener struct {
 	Advertised config.Listener
 }
 
-// ErrOtherCluster says that the data folders belong to another cluster than Config.ClusterID.
-var ErrOtherCluster = cluster.ErrOtherCluster
+var (
+	// ErrOtherCluster says that the data folders belong to another cluster than Config.ClusterID.
+	ErrOtherCluster = cluster.ErrOtherCluster
+	// ErrJoin says that no cluster has taken this broker in.
+	ErrJoin = cluster.ErrJoin
+	// ErrNodeIDInUse says that another process has this broker's id.
+	ErrNodeIDInUse = cluster.ErrIDInUse
+)
 
 // Validate reports every fault at once.
 func (c Config) Validate() error {
@@ -55,6 +79,9 @@ func (c Config) Validate() error {
 		if missing {
 			faults = append(faults, errors.New("a broker needs "+what))
 		}
+	}
+	if len(c.Join) > 0 && c.ClusterListen == "" {
+		faults = append(faults, errors.New("a broker that joins a cluster needs a cluster address (--cluster-listen)"))
 	}
 	return errors.Join(faults...)
 }

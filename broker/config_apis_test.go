@@ -26,7 +26,7 @@ type configWire struct {
 func newConfigWire(t *testing.T, settings map[string]string) *configWire {
 	t.Helper()
 	w := newWire(t, handlers, settings)
-	node, err := cluster.Start(cluster.Config{FS: vfs.NewMem(), Dir: "data", NodeID: 1, Static: w.b.static,
+	node, err := cluster.Start(t.Context(), cluster.Config{FS: vfs.NewMem(), Dir: "data", NodeID: 1, Static: w.b.static,
 		Features: initialFeatures, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func TestADataFolderThatIsLeftOutIsMissed(t *testing.T) {
 	}
 	b.Stop()
 	for _, dirs := range [][]string{{"a"}, {"b"}, {"b", "c"}} {
-		got, err := broker.New(broker.Config{Static: config.Empty(), FS: fs, Dirs: dirs, Log: slog.New(slog.DiscardHandler)})
+		got, err := broker.New(t.Context(), broker.Config{Static: config.Empty(), FS: fs, Dirs: dirs, Log: slog.New(slog.DiscardHandler)})
 		if err == nil || !strings.Contains(err.Error(), "is missing") {
 			t.Errorf("with %v: %v", dirs, err)
 		}

@@ -18,55 +18,30 @@ import (
 	"moldau.io/moldau/storage"
 )
 
-// New opens the data folders and the metadata of the cluster. It starts nothing that clients see: that is Serve. Close
-// must be called where Serve is not.
-func New(cfg Config) (*Broker, error) {
+// New opens the data folders and the metadata of the cluster. It starts nothing that clients see: that is Serve. A broker that
+// joins a cluster is taken in before New returns, or ctx ends. Close must be called where Serve is not.
+func New(ctx context.Context, cfg Config) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	id, err := cfg.identify()
+	who, err := cfg.identify(ctx)
 	if err != nil {
 		return nil, err
 	}
 	b := newBroker(cfg.Static, cfg.Log)
-	b.cfg, b.started = cfg, time.Now()
+	b.cfg, b.address, b.started = cfg, who.address, time.Now()
 	if cfg.Level != nil {
 		b.loggers.level = cfg.Level
 	}
 	b.registry = newRegistry(b)
-	if err := b.open(id); err != nil {
+	if err := b.open(ctx, who); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
 
-// identify takes the ids of cluster and node from the data folder, where it has them and the operator has not named
-// them; a new folder gets a new cluster. Folders that belong to others are refused when they are opened.
-func (c *Config) identify() (clusterID string, err error) {
-	m, found, err := storage.ReadMeta(c.FS, c.Dirs[0])
-	for _, d := range c.Dirs[1:] {
-		if !storage.DiskFailed(err) { // else another folder says the same
-			break
-		}
-		m, found, err = storage.ReadMeta(c.FS, d)
-	}
-	if err != nil {
-		return "", err
-	}
-	if found && m.NodeID >= 0 && !c.NodeGiven {
-		c.Static = c.Static.WithNodeID(m.NodeID)
-	}
-	switch {
-	case c.ClusterID != "":
-		return c.ClusterID, nil
-	case found:
-		return m.ClusterID, nil
-	}
-	return storage.NewID(), nil
-}
-
-func (b *Broker) open(clusterID string) error {
-	if err := b.openStore(clusterID); err != nil {
+func (b *Broker) open(ctx context.Context, who identity) error {
+	if err := b.openStore(who.clusterID); err != nil {
 		return err
 	}
 	if err := checkFolders(b.cfg.FS, b.store.Dirs()); err != nil {
@@ -80,18 +55,26 @@ func (b *Broker) open(clusterID string) error {
 	if err := b.usableMetadata(); err != nil {
 		return err
 	}
-	node, err := cluster.Start(cluster.Config{
-		FS: b.cfg.FS, Dir: dir, ClusterID: clusterID, NodeID: b.nodeID(), Static: b.static,
-		Features: initialFeatures, Logger: b.log,
-		Adopt:   func() (*meta.Adopt, error) { return b.adoptNew(clusterID, dir) },
+	// The folder comes before the address: a second broker on the same folder should be told so, not that its port is taken.
+	if b.address == nil && b.cfg.ClusterListen != "" {
+		if b.address, err = b.cfg.openAddress(ctx); err != nil {
+			return err
+		}
+	}
+	node, err := cluster.Start(ctx, cluster.Config{
+		FS: b.cfg.FS, Dir: dir, ClusterID: who.clusterID, NodeID: b.nodeID(), Static: b.static,
+		Address: b.address, Joining: who.joining, Quorum: who.quorum, Members: who.members,
+		Features: initialFeatures, Version: b.cfg.Version, Logger: b.log,
+		Adopt:   func() (*meta.Adopt, error) { return b.adoptNew(who.clusterID, dir) },
 		Adopted: b.sayRefused,
 		Failed:  b.metadataFailed,
+		Served:  func() int64 { return b.image().Offset() },
 	})
 	if err != nil {
 		return err
 	}
 	b.node, b.fromKafka = node, path.Base(dir) == kafkasMetadata
-	if err := b.adoptAgain(context.Background(), clusterID, dir); err != nil {
+	if err := b.adoptAgain(ctx, who.clusterID, dir); err != nil {
 		return err
 	}
 	if err := b.keepAdoption(dir); err != nil {
@@ -155,7 +138,12 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 				}
 			})
 		}
-		b.ready.Store(true)
+		wg.Go(func() {
+			if b.node.AwaitUnfenced(ctx) == nil { // until then nobody is sent here
+				b.ready.Store(true)
+				close(b.readied)
+			}
+		})
 		select {
 		case <-ctx.Done():
 		case err = <-failed:
@@ -178,16 +166,31 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 // register tells the cluster that this broker is there, and where.
 func (b *Broker) register(ctx context.Context, listeners []Listener) error {
 	rack, _ := b.static.Get("broker.rack")
-	cmd := meta.RegisterBroker{ID: b.nodeID(), Rack: rack, SameEpochs: b.keepsEpochs()}
+	cmd := meta.RegisterBroker{Rack: rack, SameEpochs: b.keepsEpochs(), CleanEpoch: b.cleanEpoch()}
+	for _, f := range supportedFeatures {
+		cmd.Features = append(cmd.Features, meta.FeatureRange{Name: f.Name, Min: f.MinVersion, Max: f.MaxVersion})
+	}
 	for _, l := range listeners {
 		a := l.Advertised
 		cmd.Listeners = append(cmd.Listeners, meta.Listener{Name: a.Name, Host: a.Host, Port: a.Port, Protocol: a.Protocol})
 	}
-	if _, err := b.propose(ctx, cmd); err != nil {
+	if err := b.node.Register(ctx, cmd); err != nil {
 		return fmt.Errorf("register with the cluster: %w", err)
 	}
-	return nil
+	return b.awaitImage(ctx, b.node.Image().Offset())
 }
+
+// cleanEpoch is the epoch under which this broker was known when it last ended, if it did so in order; else -1.
+func (b *Broker) cleanEpoch() int64 {
+	before := b.node.Image().Broker(b.nodeID())
+	if before == nil || !b.orderly {
+		return -1
+	}
+	return before.Epoch
+}
+
+// Abandon has this broker end without handing anything over to others, as if its process had been killed.
+func (b *Broker) Abandon() { b.node.Abandon() }
 
 // Close gives back what New has opened. It is for a broker that never served; Serve closes by itself.
 func (b *Broker) Close() error {
@@ -196,8 +199,11 @@ func (b *Broker) Close() error {
 		b.fetchers.stop()
 	}
 	b.groups.Close()
-	if b.node != nil {
+	switch {
+	case b.node != nil:
 		faults = append(faults, b.node.Close())
+	case b.address != nil:
+		faults = append(faults, b.address.Close())
 	}
 	if b.store != nil {
 		if b.partitions != nil {
@@ -218,4 +224,14 @@ func (b *Broker) Ready() error {
 		return protocol.Errorf(protocol.BrokerNotAvailable, "the broker is starting or stopping")
 	}
 	return nil
+}
+
+// AwaitReady returns when clients are answered for the first time, and the cluster counts on this broker.
+func (b *Broker) AwaitReady(ctx context.Context) error {
+	select {
+	case <-b.readied:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

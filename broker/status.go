@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"time"
 
+	"moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/config"
 )
 
@@ -41,6 +43,9 @@ type PartitionStatus struct {
 	Start, End    int64
 	Bytes         int64
 }
+
+// Quorum asks the leader of the metadata quorum for its state.
+func (b *Broker) Quorum(ctx context.Context) (cluster.QuorumStatus, error) { return b.node.Quorum(ctx) }
 
 // NodeStatus says who this broker is and whom it knows.
 func (b *Broker) NodeStatus() NodeStatus {

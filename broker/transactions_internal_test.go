@@ -39,7 +39,7 @@ func marker(id int64, kind uint16) batch.Batch {
 // newServedWire is a broker with everything, on a disk in memory.
 func newServedWire(t *testing.T) *wire {
 	t.Helper()
-	b, err := New(Config{Static: config.Empty(), FS: vfs.NewMem(), Dirs: []string{"data"}, Log: slog.New(slog.DiscardHandler)})
+	b, err := New(t.Context(), Config{Static: config.Empty(), FS: vfs.NewMem(), Dirs: []string{"data"}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -203,7 +203,10 @@ func TestAKilledControllerIsFollowedByAnother(t *testing.T) {
 	propose(t, nodes[1], create("before", 1))
 	ms.all[0].kill()
 	start := time.Now()
-	propose(t, nodes[1], create("after", 1))
+	eventually(t, "a topic can be created", func() bool {
+		_, err := nodes[1].Propose(t.Context(), create("after", 1))
+		return err == nil
+	})
 	t.Logf("the next change was made %v after the death", time.Since(start))
 	eventually(t, "the dead broker is fenced", func() bool { return nodes[2].Image().Broker(1).Fenced })
 	t.Logf("fenced %v after the death", time.Since(start))

@@ -237,7 +237,7 @@ func (n *Node) AwaitUnfenced(ctx context.Context) error {
 // that is done, or ctx ends. The broker goes on serving meanwhile. A broker that is all of its cluster has nobody to hand
 // over to.
 func (n *Node) Shutdown(ctx context.Context) error {
-	if n.alone.Load() {
+	if n.alone.Load() || n.dropped.Load() {
 		return nil
 	}
 	n.lease.mu.Lock()

@@ -122,6 +122,7 @@ type Node struct {
 	lead    atomic.Pointer[leader]     // likewise
 	alone   atomic.Bool                // the quorum is this node, and nobody else is known
 	member  atomic.Bool                // of the quorum
+	dropped atomic.Bool                // Abandon was called
 	changes chan struct{}
 	calls   chan call
 	inbox   chan message
@@ -405,10 +406,13 @@ func (n *Node) Close() error {
 	return n.closing
 }
 
+// Abandon has Shutdown and Close hand over nothing, as if the process had been killed.
+func (n *Node) Abandon() { n.dropped.Store(true) }
+
 // handOver gives the leadership of the quorum to another voter, if there is one that has all of the log: the others then need
 // not find out that this one is silent.
 func (n *Node) handOver() {
-	if n.alone.Load() {
+	if n.alone.Load() || n.dropped.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, closeTime)

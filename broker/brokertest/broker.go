@@ -22,6 +22,8 @@ type Options struct {
 	Dirs []string
 	// Quiet keeps the broker's log out of the test's.
 	Quiet bool
+	// Racks are where the brokers of a cluster stand, by their index. Default: nowhere.
+	Racks []string
 	// Broken says that the broker may end with an error, as it does where a log is offline.
 	Broken bool
 }
@@ -35,6 +37,8 @@ type Broker struct {
 	o    Options
 	stop context.CancelFunc
 	done chan error
+
+	link *cable // nil for a broker that is all of its cluster
 }
 
 // Start runs a broker until the test ends. Data is in memory and timers of groups are short, unless Options say
@@ -80,11 +84,13 @@ func (b *Broker) run() {
 	if !b.o.Quiet {
 		log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
-	b.Broker, err = broker.New(broker.Config{Static: static, FS: b.o.FS, Dirs: b.o.Dirs, Log: log})
+	cfg := broker.Config{Static: static, FS: b.o.FS, Dirs: b.o.Dirs, Log: log}
+	b.link.plug(&cfg)
+	b.Broker, err = broker.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := b.listen(cfg.Network)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -163,6 +163,7 @@ var effective = map[string]bool{
 	"node.id": true, "broker.id": true, "broker.rack": true, "process.roles": true,
 	"listeners": true, "advertised.listeners": true, "listener.security.protocol.map": true,
 	"controller.listener.names": true, "controller.quorum.voters": true, "controller.quorum.bootstrap.servers": true,
+	"broker.session.timeout.ms": true, "broker.heartbeat.interval.ms": true,
 	"log.dir": true, "log.dirs": true, "metadata.log.dir": true,
 	"auto.create.topics.enable": true, "num.partitions": true, "default.replication.factor": true,
 	"delete.topic.enable": true, "min.insync.replicas": true, "unclean.leader.election.enable": true,

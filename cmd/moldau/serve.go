@@ -70,10 +70,16 @@ func serve(ctx context.Context, w world, s settings, start time.Time) error {
 	sv.sayNotes()
 
 	// The folder comes before the sockets: a second broker on the same folder should be told so, not that its port is taken.
-	b, err := broker.New(broker.Config{
+	b, err := broker.New(ctx, broker.Config{
 		Static: s.static, NodeGiven: s.nodeGiven, FS: vfs.OS(), Dirs: s.dirs, ClusterID: s.clusterID,
+		Join: s.join, ClusterListen: s.clusterListen, ClusterListenElse: s.clusterListenElse,
+		ClusterAdvertise: s.clusterAdvertise, ClusterKey: s.clusterKey,
 		Log: log, Level: level, Version: thisBuild().Version,
 	})
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		log.Info("stopped before it had joined")
+		return nil
+	}
 	if err != nil {
 		return openError(s.dirs, err)
 	}
@@ -93,6 +99,10 @@ func openError(dirs []string, err error) error {
 		unusable *storage.UnusableError
 	)
 	switch {
+	case errors.Is(err, broker.ErrJoin), errors.Is(err, broker.ErrNodeIDInUse):
+		return err
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w; choose another cluster address with --cluster-listen", err)
 	case errors.As(err, &locked):
 		return dataErrorf("%s: %w; stop that one, or give this broker a folder of its own with --data", what, err)
 	case errors.Is(err, broker.ErrOtherCluster):
@@ -113,9 +123,6 @@ func (sv *server) sayNotes() {
 	if keys := sv.s.notes.NoEffect; len(keys) > 0 {
 		sv.log.Info("accepted, but has no effect here", "keys", strings.Join(keys, ","))
 	}
-	if sv.s.static.Origin("moldau.cluster.listen") != "" {
-		sv.log.Info("a cluster of one broker opens no cluster address", "key", "moldau.cluster.listen")
-	}
 	if keys := sv.s.notes.Unknown; len(keys) > 0 {
 		sv.log.Warn("unknown to Kafka and to moldau", "keys", strings.Join(keys, ","))
 	}
@@ -135,10 +142,22 @@ func (sv *server) listen() error {
 		}
 		sv.listeners = append(sv.listeners, broker.Listener{Listener: ln, Advertised: told})
 	}
+	return sv.listenAdmin()
+}
+
+// listenAdmin opens the HTTP listener. Where the operator has not chosen its address, and somebody has it already, any other
+// will do: a second broker on the machine should not need to be told where.
+func (sv *server) listenAdmin() error {
 	if sv.s.admin == "" {
 		return nil
 	}
 	ln, err := net.Listen("tcp", sv.s.admin)
+	if errors.Is(err, syscall.EADDRINUSE) && sv.s.adminElse != "" {
+		if ln, err = net.Listen("tcp", sv.s.adminElse); err == nil {
+			sv.log.Info("the default address for HTTP is taken, so another is used; choose one with --admin-listen",
+				"taken", sv.s.admin, "address", ln.Addr().String())
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("cannot listen for HTTP on %s: %w; choose another address with --admin-listen, or none with "+
 			"--admin-listen=", sv.s.admin, cause(err))
@@ -193,6 +212,9 @@ func (sv *server) run(ctx context.Context) error {
 
 // announce waits until a client would be answered, says so, and then looks whether clients can follow what they are told.
 func (sv *server) announce(ctx context.Context) {
+	if sv.broker.AwaitReady(ctx) != nil {
+		return // it ends before that
+	}
 	var addresses []string
 	for i, l := range sv.listeners {
 		if err := awaitAnswer(ctx, l.Addr()); err != nil {

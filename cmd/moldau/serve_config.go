@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,16 +17,17 @@ import (
 
 // serveFlags are the flags of serve as they were given.
 type serveFlags struct {
-	data          string
-	listen        string
-	advertise     string
-	join          string
-	clusterListen string
-	nodeID        int32
-	rack          string
-	adminListen   string
-	configFile    string
-	set           []string
+	data             string
+	listen           string
+	advertise        string
+	join             string
+	clusterListen    string
+	clusterAdvertise string
+	nodeID           int32
+	rack             string
+	adminListen      string
+	configFile       string
+	set              []string
 }
 
 const (
@@ -40,9 +43,12 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.advertise, "advertise", "",
 		"what clients are told to connect to (advertised.listeners); default: the listener, or on a wildcard listener "+
 			"the address that the client reached")
-	fs.StringVar(&f.join, "join", "", "cluster address of running members, host:port,...; default: a cluster of one")
+	fs.StringVar(&f.join, "join", "", "cluster address of any running members, host:port,...; default: a cluster of its own")
 	fs.StringVar(&f.clusterListen, "cluster-listen", defaultClusterListen, "address for gossip and the metadata quorum")
-	fs.Int32Var(&f.nodeID, "node-id", 1, "id of this broker (node.id); kept in the data folder")
+	fs.StringVar(&f.clusterAdvertise, "cluster-advertise", "",
+		"what other brokers dial, where that is not --cluster-listen")
+	fs.Int32Var(&f.nodeID, "node-id", 1,
+		"id of this broker (node.id); kept in the data folder; default: 1, or with --join one that the cluster gives out")
 	fs.StringVar(&f.rack, "rack", "", "where this broker stands (broker.rack)")
 	fs.StringVar(&f.adminListen, "admin-listen", defaultAdminListen,
 		"HTTP address of metrics, health, profiles and the console")
@@ -58,7 +64,14 @@ type settings struct {
 	dirs      []string
 	clusterID string // to give a new data folder; empty: a fresh one
 	admin     string
-	nodeGiven bool // whether anyone said which id this node has
+	adminElse string // where admin is taken; empty: nowhere
+	nodeGiven bool   // whether anyone said which id this node has
+
+	join              []string
+	clusterListen     string
+	clusterListenElse string // where clusterListen is taken; empty: nowhere
+	clusterAdvertise  string
+	clusterKey        []byte
 }
 
 // settings puts the places together: flags win over --set, that over the environment, that over the file, and that over
@@ -98,16 +111,47 @@ func (f *serveFlags) settings(cmd *cobra.Command, environ []string) (settings, e
 		return settings{}, usageErrorf("bad configuration:\n%w", err)
 	}
 	s := settings{static: static, notes: notes, listeners: listeners, clusterID: env.ClusterID}
-	if f.join != "" {
-		return settings{}, usageErrorf("--join %s: clusters of more than one broker are not there yet; "+
-			"leave it out to run a cluster of one", f.join)
+	if err := s.cluster(f.join); err != nil {
+		return settings{}, err
 	}
 	s.dirs = dataDirs(static)
 	s.admin, _ = static.Get("moldau.admin.listen")
+	if static.Origin("moldau.admin.listen") == "" {
+		s.adminElse = anyPort
+	}
 	_, node := static.Given("node.id")
 	_, older := static.Given("broker.id")
 	s.nodeGiven = node || older
 	return s, nil
+}
+
+// anyPort is where a listener goes whose default address is taken.
+const anyPort = "127.0.0.1:0"
+
+// cluster is what this broker needs to reach others.
+func (s *settings) cluster(join string) error {
+	for addr := range strings.SplitSeq(join, ",") {
+		if addr = strings.TrimSpace(addr); addr == "" {
+			continue
+		}
+		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+			return usageErrorf("--join %q: host:port is wanted, the --cluster-listen address of a running broker", addr)
+		}
+		s.join = append(s.join, addr)
+	}
+	s.clusterListen, _ = s.static.Get("moldau.cluster.listen")
+	s.clusterAdvertise, _ = s.static.Get("moldau.cluster.advertise")
+	if s.static.Origin("moldau.cluster.listen") == "" {
+		s.clusterListenElse = anyPort
+	}
+	host, _, err := net.SplitHostPort(s.clusterListen)
+	if ip := net.ParseIP(host); err == nil && s.clusterAdvertise == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return usageErrorf("--cluster-listen %s is no address that other brokers could dial: add --cluster-advertise HOST:PORT, "+
+			"or listen on one address of this machine", s.clusterListen)
+	}
+	text, _ := s.static.Get("moldau.gossip.key")
+	s.clusterKey, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	return err // none: the configuration has been checked
 }
 
 func mentions(layers []config.Layer, key string) bool {
@@ -118,13 +162,14 @@ func mentions(layers []config.Layer, key string) bool {
 func (f *serveFlags) layer(cmd *cobra.Command) config.Layer {
 	l := config.Layer{Origin: "a flag", Values: map[string]string{}}
 	for flag, p := range map[string]struct{ key, value string }{
-		"data":           {"log.dirs", f.data},
-		"listen":         {"listeners", named(f.listen)},
-		"advertise":      {"advertised.listeners", f.advertise},
-		"cluster-listen": {"moldau.cluster.listen", f.clusterListen},
-		"node-id":        {"node.id", fmt.Sprint(f.nodeID)},
-		"rack":           {"broker.rack", f.rack},
-		"admin-listen":   {"moldau.admin.listen", f.adminListen},
+		"data":              {"log.dirs", f.data},
+		"listen":            {"listeners", named(f.listen)},
+		"advertise":         {"advertised.listeners", f.advertise},
+		"cluster-listen":    {"moldau.cluster.listen", f.clusterListen},
+		"cluster-advertise": {"moldau.cluster.advertise", f.clusterAdvertise},
+		"node-id":           {"node.id", fmt.Sprint(f.nodeID)},
+		"rack":              {"broker.rack", f.rack},
+		"admin-listen":      {"moldau.admin.listen", f.adminListen},
 	} {
 		if cmd.Flags().Changed(flag) {
 			l.Values[p.key] = p.value
