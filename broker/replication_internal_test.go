@@ -40,7 +40,7 @@ func newReplicas(t *testing.T, n int, settings ...string) *replicas {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := New(Config{Static: static, NodeGiven: true, FS: vfs.NewMem(), Dirs: []string{"data"},
+		b, err := New(t.Context(), Config{Static: static, NodeGiven: true, FS: vfs.NewMem(), Dirs: []string{"data"},
 			Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
