@@ -108,6 +108,9 @@ func (ch *partitionChange) build() (Partition, bool) {
 			ch.elr = nil // from now on it may commit what they have not
 		}
 	}
+	if elected && leader != -1 {
+		ch.isr = slices.DeleteFunc(slices.Clone(ch.isr), func(id protocol.BrokerID) bool { return !ch.voters.has(id) })
+	}
 	unclean = unclean && elected
 	if unclean {
 		ch.isr, ch.elr = []protocol.BrokerID{leader}, nil
