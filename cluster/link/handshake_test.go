@@ -73,8 +73,14 @@ func TestClocksMinutesApartAreSaid(t *testing.T) {
 		if _, err := a.Call(t.Context(), b.Addr(), "echo", nil); err != nil {
 			t.Fatal(err)
 		}
+		c, err := a.DialStream(t.Context(), b.Addr(), 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
 	}
-	if got := la.String(); !strings.Contains(got, "difference=5m0s here=2026-01-02T03:04:05Z there=2026-01-02T03:09:05Z") {
+	if got := la.String(); strings.Count(got, "\n") != 1 ||
+		!strings.Contains(got, "difference=5m0s here=2026-01-02T03:04:05Z there=2026-01-02T03:09:05Z") {
 		t.Errorf("%s", got)
 	}
 	if got := lb.String(); !strings.Contains(got, "difference=-5m0s") || strings.Count(got, "\n") != 1 {

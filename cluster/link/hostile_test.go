@@ -151,23 +151,40 @@ func TestHostileFramesCostTheConnection(t *testing.T) {
 	}
 }
 
-// One that sends calls and reads no answers is cut off before its answers fill the memory.
-func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
-	l := listen(t, Config{})
-	l.Handle("big", func(_ context.Context, _ Peer, _ []byte) ([]byte, error) { return make([]byte, BodyBytesMax), nil })
-	c := raw(t, l)
-	go func() {
-		for id := uint64(0); ; id++ {
-			f := callFrame(id, "big", nil)
-			b := binary.BigEndian.AppendUint32(nil, uint32(f.bytes()))
-			if _, err := c.Write(append(b, f.head...)); err != nil {
-				return
+// What waits for one that reads nothing is bounded, and taking it makes room. A connection whose answers find none is closed.
+func TestWhatWaitsForAPeerIsBounded(t *testing.T) {
+	for _, c := range []struct{ bytes, bytesMax, want int }{
+		{1000, 10_000, 9}, {1 << 20, 10 << 20, 9}, {BodyBytesMax, outboxBytesMax, 1}, {BodyBytesMax, repliesBytesMax, 3},
+	} {
+		o := newOutbox()
+		f := replyFrame(1, make([]byte, c.bytes))
+		fill := func() (n int) {
+			for o.putWithin(f, c.bytesMax) && n <= c.want {
+				n++
 			}
-			if id >= 16 {
-				return
-			}
+			return n
 		}
-	}()
+		if n := fill(); n != c.want {
+			t.Errorf("%d answers of %d bytes wait where %d may", n, c.bytes, c.bytesMax)
+		}
+		for before := len(o.small) + len(o.large); len(o.small)+len(o.large) == before; {
+			o.take(nil)
+		}
+		if fill() == 0 {
+			t.Errorf("of %d bytes: no room after one was taken", c.bytes)
+		}
+	}
+	l := listen(t, Config{})
+	l.Handle("big", func(context.Context, Peer, []byte) ([]byte, error) { return make([]byte, BodyBytesMax), nil })
+	c := raw(t, l)
+	eventually(t, "it is taken", func() bool { return l.inbound.Load() == 1 })
+	for id := range uint64(16) {
+		f := callFrame(id, "big", nil)
+		b := binary.BigEndian.AppendUint32(nil, uint32(f.bytes()))
+		if _, err := c.Write(append(b, f.head...)); err != nil {
+			break
+		}
+	}
 	eventually(t, "it is cut off", func() bool { return l.inbound.Load() == 0 })
 }
 
@@ -185,7 +202,7 @@ func TestSilentConnectionsAreBounded(t *testing.T) {
 		conns = append(conns, c)
 	}
 	last := conns[len(conns)-1]
-	_ = last.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = last.SetReadDeadline(time.Now().Add(handshakeTimeout * 4 / 5)) // after that the first ones have lost their chance
 	if _, err := last.Read(make([]byte, 1)); !hangUp(err) {
 		t.Errorf("one more than %d is kept: %v", handshakesMax, err)
 	}
