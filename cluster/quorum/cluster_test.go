@@ -76,6 +76,7 @@ type group struct {
 	members []*member
 	cut     map[uint64]bool
 	queue   []Message
+	tap     func(Message) // sees all that is sent; may be nil
 }
 
 // newGroup is one voter and n-1 strangers that wait to be added.
@@ -125,6 +126,11 @@ func (g *group) settle() {
 			out, err := m.process()
 			if err != nil {
 				g.t.Fatalf("member %d: %v", m.node, err)
+			}
+			for _, msg := range out {
+				if g.tap != nil {
+					g.tap(msg)
+				}
 			}
 			if !g.cut[m.id] {
 				g.queue = append(g.queue, out...)

@@ -120,7 +120,7 @@ func (l *Log) Change(c MemberChange) error {
 	if len(cc.GetChanges()) == 0 {
 		return nil
 	}
-	if err := tryChange(l.conf(), cc); err != nil {
+	if _, err := tryChange(l.conf(), cc); err != nil {
 		return fmt.Errorf("change the members of the metadata quorum: %w", err)
 	}
 	var err error
@@ -146,40 +146,66 @@ func (c MemberChange) encode() *pb.ConfChangeV2 {
 	return out
 }
 
-// tryChange says what is wrong with a change of c. The Raft library would panic.
-func tryChange(c *pb.ConfState, cc *pb.ConfChangeV2) error {
+// tryChange is what a change makes of c, or what is wrong with it, where the Raft library would panic.
+func tryChange(c *pb.ConfState, cc *pb.ConfChangeV2) (*pb.ConfState, error) {
 	for _, s := range cc.GetChanges() {
 		if s.GetNodeId() == 0 || s.GetNodeId() > idMax {
-			return fmt.Errorf("no member can have the id %d", s.GetNodeId())
+			return nil, fmt.Errorf("no member can have the id %d", s.GetNodeId())
 		}
 	}
 	if cc.GetTransition() != pb.ConfChangeTransitionAuto {
-		return errors.New("changes are made in the library's own way only")
+		return nil, errors.New("changes are made in the library's own way only")
 	}
 	tr := confchange.Changer{Tracker: tracker.MakeProgressTracker(1, 0)}
 	cfg, progress, err := confchange.Restore(tr, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tr.Tracker.Config, tr.Tracker.Progress = cfg, progress
 	if cc.LeaveJoint() {
-		_, _, err = tr.LeaveJoint()
+		cfg, progress, err = tr.LeaveJoint()
 	} else if auto, ok := cc.EnterJoint(); ok {
-		_, _, err = tr.EnterJoint(auto, cc.GetChanges()...)
+		cfg, progress, err = tr.EnterJoint(auto, cc.GetChanges()...)
 	} else {
-		_, _, err = tr.Simple(cc.GetChanges()...)
+		cfg, progress, err = tr.Simple(cc.GetChanges()...)
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	tr.Tracker.Config, tr.Tracker.Progress = cfg, progress
+	return tr.Tracker.ConfState(), nil
+}
+
+// changed is what an entry makes of c.
+func changed(c *pb.ConfState, e *pb.Entry) (*pb.ConfState, error) {
+	cc, err := decodeChange(e)
+	if err != nil {
+		return nil, err
+	}
+	next, err := tryChange(c, cc)
+	if err != nil {
+		return nil, fmt.Errorf("entry %d of the metadata log changes the members in a way that cannot be: %w", e.GetIndex(), err)
+	}
+	return next, nil
+}
+
+func decodeChange(e *pb.Entry) (*pb.ConfChangeV2, error) {
+	cc := &pb.ConfChangeV2{}
+	if err := proto.Unmarshal(e.GetData(), cc); err != nil {
+		return nil, fmt.Errorf("entry %d of the metadata log changes the members in a way that cannot be read: %w",
+			e.GetIndex(), err)
+	}
+	return cc, nil
 }
 
 // applyChange takes a committed change of the members in.
 func (l *Log) applyChange(e *pb.Entry, out *Ready) error {
-	cc := &pb.ConfChangeV2{}
-	if err := proto.Unmarshal(e.GetData(), cc); err != nil {
-		return fmt.Errorf("entry %d of the metadata log changes the members in a way that cannot be read: %w", e.GetIndex(), err)
+	if _, err := changed(l.conf(), e); err != nil {
+		return err
 	}
-	if err := tryChange(l.conf(), cc); err != nil {
-		return fmt.Errorf("entry %d of the metadata log changes the members in a way that cannot be: %w", e.GetIndex(), err)
+	cc, err := decodeChange(e)
+	if err != nil {
+		return err
 	}
 	l.members = append(l.members, membersAt{e.GetIndex(), l.raft.ApplyConfChange(cc)})
 	out.Members = new(membersOf(l.conf()))
