@@ -154,14 +154,3 @@ func (n *Node) answerAdmit(ctx context.Context, _ link.Peer, body []byte) ([]byt
 	r := reply.(meta.AdmitNodeReply)
 	return n.wire.encode(admitAnswer{NodeID: r.ID, ClusterID: r.ClusterID, Members: n.memberAddrs()}), nil
 }
-
-// memberAddrs is the cluster addresses of all brokers that are registered.
-func (n *Node) memberAddrs() []string {
-	var addrs []string
-	for _, b := range n.Image().Brokers() {
-		if b.Cluster != "" {
-			addrs = append(addrs, b.Cluster)
-		}
-	}
-	return addrs
-}

@@ -63,6 +63,9 @@ func (n *Node) Register(ctx context.Context, cmd meta.RegisterBroker) error {
 	if err := n.register(ctx, cmd); err != nil {
 		return err
 	}
+	if n.gossip != nil {
+		n.wg.Go(func() { _ = n.gossip.Update() }) // it waits until somebody has heard of it
+	}
 	n.lease.mu.Lock()
 	defer n.lease.mu.Unlock()
 	if !n.lease.running {

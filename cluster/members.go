@@ -83,9 +83,9 @@ func (n *Node) mayAsk() bool {
 }
 
 func (n *Node) askForSeat() {
-	addrs := append(n.memberAddrs(), n.cfg.Members...)
+	addrs := n.otherAddrs()
 	for i := 0; i < len(addrs) && i < 32; i++ {
-		if addrs[i] == n.addr.String() || slices.Contains(addrs[:i], addrs[i]) {
+		if slices.Contains(addrs[:i], addrs[i]) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(n.ctx, seatCallTime)

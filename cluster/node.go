@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/cluster/gossip"
 	"moldau.io/moldau/cluster/meta"
 	"moldau.io/moldau/cluster/quorum"
 	"moldau.io/moldau/protocol"
@@ -115,6 +116,8 @@ type Node struct {
 	self        Identity
 	wire        *wire
 	peers       *peers
+	gossip      *gossip.Gossip // nil: no address
+	started     time.Time
 	incarnation protocol.TopicID // drawn by each process
 
 	image   atomic.Pointer[meta.Image] // read by anyone, replaced by run
@@ -157,7 +160,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, addr: cfg.Address, wire: newWire(), peers: newPeers(), incarnation: newIncarnation(),
-		changes: make(chan struct{}, 1), calls: make(chan call, callsMax),
+		started: time.Now(), changes: make(chan struct{}, 1), calls: make(chan call, callsMax),
 		inbox: make(chan message, inboxMax), orders: make(chan func(), ordersMax),
 		stopped: make(chan struct{}),
 	}
@@ -172,9 +175,12 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		}
 		return nil, err
 	}
-	n.connect()
 	go n.run(n.ctx)
-	if err := n.awaitCluster(ctx); err != nil {
+	err = n.connect()
+	if err == nil {
+		err = n.awaitCluster(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
@@ -205,6 +211,9 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	if n.addr != nil {
 		n.addr.Identify(n.self)
+	}
+	if err := n.checkMembers(ctx); err != nil {
+		return err
 	}
 	return n.checkTwin(ctx)
 }
@@ -293,9 +302,9 @@ func (n *Node) checkTwin(ctx context.Context) error {
 const twinTime = time.Second
 
 // connect has the address serve the cluster.
-func (n *Node) connect() {
+func (n *Node) connect() error {
 	if n.addr == nil {
-		return
+		return nil
 	}
 	l := n.addr.link
 	l.Handle(methodPropose, n.answerPropose)
@@ -305,6 +314,7 @@ func (n *Node) connect() {
 	l.OnMessage(kindQuorum, n.receive)
 	l.OnDown(n.peerDown)
 	n.wg.Go(n.keepSeat)
+	return n.startGossip()
 }
 
 // awaitCluster returns when the metadata says which cluster this is.
@@ -394,9 +404,9 @@ const closeTime = time.Second
 func (n *Node) Close() error {
 	n.once.Do(func() {
 		n.handOver()
+		faults := []error{n.endGossip()}
 		n.stop()
 		<-n.stopped
-		var faults []error
 		if n.addr != nil {
 			faults = append(faults, n.addr.Close())
 		}

@@ -68,3 +68,13 @@ func (p *peers) hint(hints map[uint64]string) {
 	defer p.mu.Unlock()
 	p.hints = hints
 }
+
+// hinted is the addresses that gossip knows.
+func (p *peers) hinted() (addrs []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.hints {
+		addrs = append(addrs, a)
+	}
+	return addrs
+}
