@@ -28,7 +28,16 @@ func newCrew(t *testing.T, brokers int, features ...Feature) *crew {
 	for i := range brokers {
 		w.join(protocol.BrokerID(i + 1))
 	}
+	w.settle()
 	return w
+}
+
+// settle lets the controller do what it has become due for.
+func (w *crew) settle() {
+	w.Helper()
+	for at := w.c.Deadline(); !at.IsZero() && !at.After(w.now); at = w.c.Deadline() {
+		w.apply(w.c.Tick(w.now))
+	}
 }
 
 func withELR(t *testing.T, brokers int) *crew {

@@ -23,6 +23,7 @@ type Controller struct {
 	standings map[protocol.BrokerID]*standing
 	seen      time.Time // the latest time that anybody has told
 	recheck   bool      // partitions without a leader may get one now
+	grow      bool      // topics of coordinators may get replicas now that they could not have before
 
 	// collisions is the topics whose names have a '.' or a '_', by the name with every '.' made a '_'. Two topics must not
 	// share one, because metrics are named so.
@@ -59,7 +60,7 @@ func NewController(cfg ControllerConfig, im *Image) *Controller {
 		cfg.Lease = leaseDefault
 	}
 	c := &Controller{
-		cfg: cfg, image: im, standings: map[protocol.BrokerID]*standing{}, collisions: map[string][]string{},
+		cfg: cfg, image: im, grow: len(im.Brokers()) > 1, standings: map[protocol.BrokerID]*standing{}, collisions: map[string][]string{},
 	}
 	for _, t := range im.Topics() {
 		c.addCollision(t.Name)
@@ -122,6 +123,13 @@ func (c *Controller) Apply(recs ...Record) error {
 		switch r := r.(type) {
 		case ConfigRecord:
 			c.recheck = c.recheck || r.Key == "unclean.leader.election.enable"
+		case BrokerChangeRecord:
+			c.grow = c.grow || !r.Fenced && !r.Draining && !r.Stopping
+		case PartitionChangesRecord:
+			// Replicas that have arrived make room for more.
+			if t := before.Topic(OffsetsTopic); t != nil && t.ID == r.Topic {
+				c.grow = true
+			}
 		case RemoveBrokerRecord:
 			delete(c.standings, r.ID)
 		case TopicRecord:

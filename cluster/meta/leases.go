@@ -86,13 +86,14 @@ func (c *Controller) expiry() time.Time {
 
 // Deadline is when Tick must be called next, zero for never.
 func (c *Controller) Deadline() time.Time {
-	if c.seen.IsZero() || c.recheck {
+	if c.seen.IsZero() || c.recheck || c.grow {
 		return time.Unix(0, 0) // at once
 	}
 	return c.expiry()
 }
 
-// Tick fences the brokers whose leases have run out, and elects leaders where elections have become possible. As with Handle,
+// Tick fences the brokers whose leases have run out, elects leaders where elections have become possible, and has internal topics
+// grow with the cluster; one of these at a time, and Deadline says that there is more. As with Handle,
 // the caller puts the records into the log and calls Apply.
 func (c *Controller) Tick(now time.Time) []Record {
 	c.clock(now)
@@ -102,13 +103,15 @@ func (c *Controller) Tick(now time.Time) []Record {
 			silent = append(silent, b.ID)
 		}
 	}
-	recheck := c.recheck
-	c.recheck = false
 	switch {
 	case len(silent) > 0:
 		return c.fence(silent)
-	case recheck:
+	case c.recheck:
+		c.recheck = false
 		return c.electLeaderless(-1)
+	case c.grow:
+		c.grow = false
+		return c.growInternal()
 	}
 	return nil
 }
