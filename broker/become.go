@@ -46,6 +46,8 @@ func (p *Partition) lead(now time.Time, a replica.Assignment) {
 		p.log.Secure() // a former run, or another configuration, may have left more
 	}
 	p.log.SetHighWatermark(p.mu.leader.HighWatermark())
+	p.short.Store(!p.mu.leader.EnoughInSyncStill(a.MinInSync))
+	p.began.Store(int64(p.mu.leader.EpochStart()))
 	p.epoch.Store(int32(a.Epoch))
 	p.known.Store(int32(a.Epoch))
 	p.changed()
@@ -203,6 +205,16 @@ func (p *Partition) obey(now time.Time, f *replica.Follower, e replica.FollowerE
 		p.mu.waits.moved(int64(len(records))) // consumers may read here, too (KIP-392)
 	}
 	return e.Backoff, nil
+}
+
+// lag is how many committed records are not here.
+func (p *Partition) lag() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f := p.mu.follower; f != nil {
+		return f.Lag()
+	}
+	return 0
 }
 
 // assignment is what the metadata says of a partition, for the core of its replica here.

@@ -82,6 +82,8 @@ func newBroker(st *config.Static, log *slog.Logger) *Broker {
 		fetchMaxBytes:   int32(st.Int("fetch.max.bytes")),
 	}
 	b.inSync = newInSync(b)
+	selector, _ := st.Get("replica.selector.class")
+	b.followersServe = selector == rackAware
 	b.groups = newGroups(b, log)
 	b.server = newServer(b, lim)
 	return b

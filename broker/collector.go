@@ -196,7 +196,7 @@ func (ps *partitions) offline() int {
 	defer ps.mu.RUnlock()
 	n := 0
 	for _, t := range ps.mu.topics {
-		n += t.offline
+		n += len(t.offline)
 	}
 	return n
 }

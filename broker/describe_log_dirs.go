@@ -73,7 +73,7 @@ func (b *Broker) logsIn(dir storage.Dir, moves map[protocol.TopicPartition]stora
 		if path.Dir(l.Dir()) == dir.Path {
 			rp.Size = l.Size()
 			if p := b.partitions.get(tp); p != nil {
-				rp.OffsetLag = max(0, int64(l.Bounds().End-p.highWatermark()))
+				rp.OffsetLag = p.lag()
 			}
 			add(tp, rp)
 			continue

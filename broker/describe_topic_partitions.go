@@ -120,7 +120,7 @@ func (d *topicPages) partition(t *meta.Topic, i int32) kmsg.DescribeTopicPartiti
 	p, offline := d.b.seen(d.r, d.im, t, int(i))
 	rp.Partition, rp.LeaderID, rp.LeaderEpoch = i, int32(p.Leader), int32(p.LeaderEpoch)
 	rp.Replicas, rp.ISR = brokerIDs(p.Replicas), brokerIDs(p.ISR)
-	rp.EligibleLeaderReplicas, rp.LastKnownELR = []int32{}, []int32{}
+	rp.EligibleLeaderReplicas, rp.LastKnownELR = brokerIDs(p.ELR), brokerIDs(p.LastKnownELR)
 	rp.OfflineReplicas = offline
 	lead := d.im.Broker(p.Leader)
 	switch {

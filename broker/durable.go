@@ -83,6 +83,9 @@ func (p *Partition) acknowledged(end protocol.Offset, epoch protocol.Epoch, all 
 		if ok, err := p.committed(end, epoch); !ok || err != nil {
 			return false, p.orFailure(err)
 		}
+		if p.short.Load() {
+			return false, protocol.NotEnoughReplicasAfterAppend // there were enough when it was appended (C50)
+		}
 	}
 	if !p.log.AcksDurable() || p.log.Durable() >= end {
 		return true, nil

@@ -16,6 +16,7 @@ import (
 
 const (
 	fetchSessions   = 7  // the first version with sessions
+	fetchFollowers  = 11 // the first version in which consumers read from followers (KIP-392)
 	fetchTopicIDs   = 13 // the first version with topic ids
 	readUncommitted = 0
 )

@@ -49,7 +49,7 @@ func (f *fetch) readAll() (got int64, enough bool) {
 			enough = true
 			continue
 		}
-		if res.Diverging != nil {
+		if res.Diverging != nil || res.PreferredReadReplica >= 0 {
 			enough = true
 		}
 		got += st.bytes
@@ -78,7 +78,7 @@ func (f *fetch) find(part *sessionPart) (*Partition, protocol.Code) {
 	case t == nil || !t.has(part.key.partition):
 		return nil, protocol.UnknownTopicOrPartition
 	case t.at(part.key.partition) == nil:
-		return nil, protocol.KafkaStorageError
+		return nil, t.absent(part.key.partition)
 	}
 	return t.at(part.key.partition), protocol.None
 }
@@ -95,11 +95,12 @@ func (f *fetch) goneTopic(part *sessionPart) protocol.Code {
 // read reads one partition into its result.
 func (f *fetch) read(p *Partition, part *sessionPart, res *protocol.FetchResult, st *readState, limit int,
 	minOne bool) error {
-	if err := p.fence(part.leaderEpoch); err != nil {
-		return err
-	}
 	if f.req.ReplicaID >= 0 {
-		return protocol.NotLeaderOrFollower // no replica but this broker's own is assigned (rule 73)
+		return protocol.NotLeaderOrFollower // whoever it is, it is no broker that follows (rule 73): see fromReplica
+	}
+	follows, err := p.fenceReader(part.leaderEpoch, f.req.Version >= fetchFollowers)
+	if err != nil {
+		return err
 	}
 	hw := p.highWatermark()
 	bounds := p.log.Bounds()
@@ -108,8 +109,15 @@ func (f *fetch) read(p *Partition, part *sessionPart, res *protocol.FetchResult,
 	if f.req.IsolationLevel != readUncommitted {
 		st.limit = stable
 	}
+	if follows && part.offset > bounds.End {
+		return protocol.OffsetNotAvailable // the leader may have it: the client must not begin anew somewhere else (C63)
+	}
 	if part.lastEpoch >= 0 {
-		if d, err := diverges(p, part); err != nil || d != nil {
+		d, err := diverges(p, part)
+		if follows && err != nil {
+			err = protocol.OffsetNotAvailable // of an epoch from which nothing has come here yet
+		}
+		if err != nil || d != nil {
 			res.Diverging, res.HighWatermark, res.LastStable, res.LogStart = d, hw, stable, bounds.Start
 			return err
 		}
@@ -120,6 +128,11 @@ func (f *fetch) read(p *Partition, part *sessionPart, res *protocol.FetchResult,
 	res.HighWatermark, res.LastStable, res.LogStart = hw, stable, bounds.Start
 	if f.req.IsolationLevel != readUncommitted {
 		res.Aborted = noneAborted
+	}
+	if !follows && len(f.req.Rack) > 0 && f.b.followersServe {
+		if res.PreferredReadReplica = f.preferred(p, part.offset); res.PreferredReadReplica >= 0 {
+			return nil
+		}
 	}
 	if part.offset >= st.limit {
 		return nil

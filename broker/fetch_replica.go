@@ -177,7 +177,7 @@ func (f *replicaFetch) collect(now time.Time) (enough bool) {
 		res, bytes := f.look(now, x, int(max(0, limit)))
 		f.got += bytes
 		switch {
-		case bytes > 0, res.Code != protocol.None, res.Diverging != nil:
+		case bytes > 0, res.Code != protocol.None, res.Diverging != nil, x.sentStart >= 0 && res.LogStart > x.sentStart:
 			enough = enough || bytes == 0
 			fallthrough
 		case f.full:
@@ -257,10 +257,7 @@ func (f *replicaFetch) find(x *replicaPart) (*Partition, protocol.Code) {
 		return nil, protocol.UnknownTopicOrPartition
 	case t.at(x.key.partition) == nil:
 		x.unbind()
-		if t.offline > 0 {
-			return nil, protocol.KafkaStorageError
-		}
-		return nil, protocol.NotLeaderOrFollower
+		return nil, t.absent(x.key.partition)
 	}
 	return t.at(x.key.partition), protocol.None
 }
@@ -300,6 +297,10 @@ func (p *Partition) followed(now time.Time, id protocol.BrokerID, brokerEpoch in
 		}
 		x.named = false
 		p.effects(e)
+		if x.logStart != x.heardStart {
+			x.heardStart = x.logStart
+			p.mu.waits.moved(0) // who deletes records waits for the starts of all replicas
+		}
 		res.HighWatermark = e.HighWatermark
 	}
 	return bounds.End, nil

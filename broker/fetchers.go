@@ -137,6 +137,12 @@ func (b *Broker) brokerEpoch() int64 {
 	return -1
 }
 
+// fenced says that the controller may have given this broker's partitions to others.
+func (b *Broker) fenced() bool {
+	br := b.node.Image().Broker(b.nodeID())
+	return br != nil && br.Fenced
+}
+
 // dial connects to an address of another broker.
 func (b *Broker) dial(ctx context.Context, addr string) (net.Conn, error) {
 	var d net.Dialer

@@ -18,10 +18,25 @@ func (b *Broker) keepHouse(ctx context.Context) {
 			if err := b.store.Checkpoint(b.partitions.highWatermarks()); err != nil {
 				b.firsts.warn(b.log, "checkpoint", "cannot write checkpoints", "err", err)
 			}
+			for _, p := range b.partitions.all() {
+				p.tellStart()
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// tellStart lets those who follow this broker know that the log begins elsewhere: what is old is deleted while nothing else
+// happens.
+func (p *Partition) tellStart() {
+	start := int64(p.log.Bounds().Start)
+	if !p.leads() || p.toldStart.Swap(start) == start {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tellFollowers(true)
 }
 
 // highWatermarks is that of every partition hosted here.

@@ -100,11 +100,23 @@ func (b *Broker) listOffset(req *kmsg.ListOffsetsRequest, topic string, asked *k
 	if req.ReplicaID != -1 {
 		limit = p.log.Bounds().End // a replica, or somebody who plays one to look behind the high watermark
 	}
+	// After an election the high watermark may be behind what an earlier leader has shown to consumers. What is not below it
+	// cannot be told then, else consumers would go back (KIP-207, rule 76).
+	var behind error
+	if req.ReplicaID == -1 && p.catchesUp() {
+		behind = protocol.OffsetNotAvailable
+		if req.Version < 5 {
+			behind = protocol.LeaderNotAvailable
+		}
+	}
 	set := func(offset protocol.Offset, timestamp int64, epoch protocol.Epoch) {
 		answer.Offset, answer.Timestamp, answer.LeaderEpoch = int64(offset), timestamp, int32(epoch)
 	}
 	switch asked.Timestamp {
 	case timestampLatest:
+		if behind != nil {
+			return behind
+		}
 		set(limit, -1, protocol.Epoch(p.epoch.Load()))
 	case timestampEarliest, timestampEarliestLocal:
 		start := p.log.Bounds().Start
@@ -118,7 +130,9 @@ func (b *Broker) listOffset(req *kmsg.ListOffsetsRequest, topic string, asked *k
 		}
 		if ok && found.Offset < limit {
 			set(found.Offset, found.Timestamp, found.Epoch)
+			return nil
 		}
+		return behind
 	default:
 		found, ok, err := p.log.OffsetAt(asked.Timestamp, limit)
 		if err != nil {
@@ -126,7 +140,9 @@ func (b *Broker) listOffset(req *kmsg.ListOffsetsRequest, topic string, asked *k
 		}
 		if ok && found.Offset < limit {
 			set(found.Offset, found.Timestamp, found.Epoch)
+			return nil
 		}
+		return behind
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -41,10 +42,10 @@ func (ps *partitions) takeOffline() {
 			continue
 		}
 		now := *h
-		now.partitions = slices.Clone(h.partitions)
+		now.partitions, now.offline = slices.Clone(h.partitions), maps.Clone(h.offline)
 		for _, p := range lost {
 			now.partitions[p.id.Partition] = nil
-			now.offline++
+			now.fails(p.id.Partition)
 		}
 		ps.mu.Lock()
 		ps.mu.topics[h.name], ps.mu.byID[h.id] = &now, &now
@@ -158,6 +159,5 @@ func (b *Broker) isOffline(t *meta.Topic, i int) bool {
 		return false
 	}
 	h := b.partitions.topicByID(t.ID)
-	return h != nil && h.offline > 0 && h.has(int32(i)) && h.partitions[i] == nil &&
-		slices.Contains(t.Partitions[i].Replicas, b.nodeID())
+	return h != nil && h.offline[int32(i)]
 }

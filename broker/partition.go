@@ -25,6 +25,10 @@ type Partition struct {
 	epoch atomic.Int32               // of the leader; notLeader where this broker is not
 	known atomic.Int32               // of the leader, whoever that is; notLeader where there is none
 
+	began     atomic.Int64 // the log's end when this broker began to lead
+	toldStart atomic.Int64 // the log's start when followers were last told of it by tellStart
+	short     atomic.Bool  // fewer replicas are in sync than acks=all asks for
+
 	notify chan struct{} // for the coordinator: one token when the high watermark has moved or the leadership is lost
 
 	// The applying goroutine's.
@@ -93,6 +97,10 @@ func (p *Partition) append(now time.Time, b batch.Batch, acksAll bool) (storage.
 		return storage.Appended{}, protocol.Errorf(protocol.NotEnoughReplicas,
 			"too few replicas of %s are in sync for min.insync.replicas=%d", p.id, minimum)
 	}
+	if !acksAll && len(leader.ISR()) > 1 && p.b.fenced() {
+		// Another broker may lead by now. A write that waits for the others would show that; this one would be lost.
+		return storage.Appended{}, protocol.NotLeaderOrFollower
+	}
 	a, err := p.log.Submit(now, leader.Epoch(), b)
 	if err != nil || a.Duplicate {
 		return a, err
@@ -106,6 +114,7 @@ func (p *Partition) append(now time.Time, b batch.Batch, acksAll bool) (storage.
 // effects does what a leader's step asks for: it makes a new high watermark known to those who wait for it, and has the
 // controller asked. The lock is held.
 func (p *Partition) effects(e replica.Effects) {
+	p.short.Store(!p.mu.leader.EnoughInSyncStill(p.rules.Load().minInsync)) // before anybody sees the high watermark
 	if e.Advanced {
 		before := p.highWatermark()
 		p.log.SetHighWatermark(e.HighWatermark)
@@ -168,6 +177,28 @@ func (p *Partition) fence(clients protocol.Epoch) error {
 		return protocol.UnknownLeaderEpoch
 	}
 	return protocol.FencedLeaderEpoch
+}
+
+// catchesUp says that this broker leads, but that the high watermark is not yet where it may have been under the leader
+// before.
+func (p *Partition) catchesUp() bool { return p.highWatermark() < protocol.Offset(p.began.Load()) }
+
+// fenceReader is fence for a consumer, who may read from a follower too where its version knows that there are such
+// (KIP-392).
+func (p *Partition) fenceReader(clients protocol.Epoch, followers bool) (follows bool, err error) {
+	if p.leads() || !followers {
+		return false, p.fence(clients)
+	}
+	mine := protocol.Epoch(p.known.Load())
+	switch {
+	case mine == notLeader:
+		return false, p.notLeading()
+	case clients < 0 || clients == mine:
+		return true, nil
+	case clients > mine:
+		return false, protocol.UnknownLeaderEpoch
+	}
+	return false, protocol.FencedLeaderEpoch
 }
 
 // Append writes one batch of a coordinator's records, made by batch.Builder.

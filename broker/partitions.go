@@ -36,8 +36,24 @@ type hosted struct {
 	name       string
 	id         protocol.TopicID
 	internal   bool
-	partitions []*Partition // at the index of their number; nil where the replica is elsewhere or its log cannot be opened
-	offline    int          // how many logs cannot be opened
+	partitions []*Partition   // at the index of their number; nil where the replica is elsewhere or its log cannot be opened
+	offline    map[int32]bool // those that have a replica here whose log cannot be opened; nil for none
+}
+
+// absent is the code for a partition of the topic that cannot be found here: its log cannot be used, or others have it.
+func (t *hosted) absent(partition int32) protocol.Code {
+	if t.offline[partition] {
+		return protocol.KafkaStorageError
+	}
+	return protocol.NotLeaderOrFollower
+}
+
+// fails notes that the log of a partition cannot be used. The topic is not published yet.
+func (t *hosted) fails(partition int32) {
+	if t.offline == nil {
+		t.offline = map[int32]bool{}
+	}
+	t.offline[partition] = true
 }
 
 // has says whether the topic has a partition of that number, here or elsewhere.
@@ -100,7 +116,7 @@ func (ps *partitions) leader(tp protocol.TopicPartition) (*Partition, error) {
 	case t == nil || !t.has(tp.Partition):
 		return nil, protocol.UnknownTopicOrPartition
 	case p == nil:
-		return nil, protocol.KafkaStorageError
+		return nil, t.absent(tp.Partition)
 	case !p.leads():
 		return nil, p.notLeading()
 	default:
@@ -200,7 +216,7 @@ func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
 			p = ps.open(protocol.TopicPartition{Topic: t.Name, Partition: int32(i)}, t.ID, rules)
 		}
 		if p == nil {
-			h.offline++
+			h.fails(int32(i))
 			continue
 		}
 		h.partitions[i] = p

@@ -84,7 +84,7 @@ func (pr *produce) resolve(b *Broker) {
 		case topic.internal && pr.r.client() != adminClient:
 			res.Code = protocol.InvalidTopicException
 		case p == nil:
-			res.Code = protocol.KafkaStorageError // its log cannot be opened
+			res.Code = topic.absent(c.Partition)
 		default:
 			part.p = p
 		}

@@ -62,8 +62,9 @@ type replicaPart struct {
 	lastEpoch   protocol.Epoch
 	logStart    protocol.Offset
 	maxBytes    int32
-	named       bool // the leader has not been told of offset
-	isReady     bool // it is in the session's list
+	heardStart  protocol.Offset // the logStart that the leader was told of last
+	named       bool            // the leader has not been told of offset
+	isReady     bool            // it is in the session's list
 	sentHW      protocol.Offset
 	sentStart   protocol.Offset
 
@@ -115,7 +116,7 @@ func (s *replicaSession) put(c *protocol.FetchCursor) {
 	key := partID{c.TopicID, c.Partition}
 	x := s.parts[key]
 	if x == nil {
-		x = &replicaPart{s: s, key: key, sentHW: -1, sentStart: -1}
+		x = &replicaPart{s: s, key: key, heardStart: -1, sentHW: -1, sentStart: -1}
 		s.parts[key] = x
 	}
 	x.offset, x.leaderEpoch, x.lastEpoch = c.FetchOffset, c.CurrentLeaderEpoch, c.LastFetchedEpoch

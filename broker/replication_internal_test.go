@@ -21,15 +21,20 @@ import (
 // share. Nobody takes proposals.
 type replicas struct {
 	*testing.T
-	b     []*Broker // at the index of their id
-	recs  []meta.Record
-	at    int64
-	topic protocol.TopicID
+	b    []*Broker // at the index of their id
+	addr []string
+	deaf map[protocol.BrokerID]bool // brokers that are told nothing
+	recs []meta.Record
+	at   int64
+
+	configs []meta.Record
+	topic   protocol.TopicID
 }
 
 func newReplicas(t *testing.T, n int, settings ...string) *replicas {
 	t.Helper()
-	rs := &replicas{T: t, b: make([]*Broker, n+1), at: 1000, topic: protocol.TopicID{7}}
+	rs := &replicas{T: t, b: make([]*Broker, n+1), addr: make([]string, n+1), deaf: map[protocol.BrokerID]bool{}, at: 1000,
+		topic: protocol.TopicID{7}}
 	rs.recs = []meta.Record{meta.ClusterRecord{ID: "AAAAAAAAAAAAAAAAAAAAAA"}}
 	for id := 1; id <= n; id++ {
 		values := map[string]string{"node.id": strconv.Itoa(id)}
@@ -50,6 +55,7 @@ func newReplicas(t *testing.T, n int, settings ...string) *replicas {
 		if err != nil {
 			t.Fatal(err)
 		}
+		rs.addr[id] = ln.Addr().String()
 		at := config.Listener{Name: "PLAINTEXT", Host: "127.0.0.1", Port: int32(ln.Addr().(*net.TCPAddr).Port),
 			Protocol: "PLAINTEXT"}
 		ctx, cancel := context.WithCancel(context.Background())
@@ -62,7 +68,7 @@ func newReplicas(t *testing.T, n int, settings ...string) *replicas {
 			}
 		})
 		rs.until("it serves", func() bool { return b.Ready() == nil })
-		rs.recs = append(rs.recs, meta.BrokerRecord{Broker: meta.Broker{ID: b.nodeID(), Epoch: b.brokerEpoch(),
+		rs.recs = append(rs.recs, meta.BrokerRecord{Broker: meta.Broker{ID: b.nodeID(), Epoch: b.brokerEpoch(), Rack: "rack-" + strconv.Itoa(id),
 			Listeners: []meta.Listener{{Name: at.Name, Host: at.Host, Port: at.Port, Protocol: at.Protocol}}}})
 	}
 	return rs
@@ -94,12 +100,14 @@ func (rs *replicas) assign(partitions int, leader protocol.BrokerID, leaderEpoch
 	}
 	rs.at++
 	im, err := meta.Empty().With(rs.at, append(append([]meta.Record{}, rs.recs...),
-		meta.TopicRecord{Name: "t", ID: rs.topic}, ps)...)
+		append(rs.configs, meta.TopicRecord{Name: "t", ID: rs.topic}, ps)...)...)
 	if err != nil {
 		rs.Fatal(err)
 	}
 	for _, b := range rs.b[1:] {
-		b.partitions.apply(im)
+		if !rs.deaf[b.nodeID()] {
+			b.partitions.apply(im)
+		}
 	}
 }
 
