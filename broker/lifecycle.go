@@ -180,13 +180,16 @@ func (b *Broker) register(ctx context.Context, listeners []Listener) error {
 	return b.awaitImage(ctx, b.node.Image().Offset())
 }
 
-// cleanEpoch is the epoch under which this broker was known when it last ended, if it did so in order; else -1.
+// cleanEpoch is the epoch under which this broker was known when it last ended, if it did so in order; else -1. It is what the
+// folders say: the metadata may know of a later life, whose records are not in folders that were brought back from a copy.
 func (b *Broker) cleanEpoch() int64 {
-	before := b.node.Image().Broker(b.nodeID())
-	if before == nil || !b.orderly {
-		return -1
+	dirs := b.store.Dirs()
+	for _, d := range dirs {
+		if !b.orderly || d.CleanEpoch != dirs[0].CleanEpoch {
+			return -1
+		}
 	}
-	return before.Epoch
+	return dirs[0].CleanEpoch
 }
 
 // Abandon has this broker end without handing anything over to others, as if its process had been killed.
@@ -201,6 +204,9 @@ func (b *Broker) Close() error {
 	b.groups.Close()
 	switch {
 	case b.node != nil:
+		if e := b.node.BrokerEpoch(); e >= 0 && b.store != nil {
+			b.store.SetBrokerEpoch(e)
+		}
 		faults = append(faults, b.node.Close())
 	case b.address != nil:
 		faults = append(faults, b.address.Close())

@@ -131,6 +131,10 @@ type dataDir struct {
 	meta  Meta
 	lock  io.Closer
 	clean bool // how it was left, on opening
+
+	// cleanEpoch is the registration that the mark of that names, or -1.
+	cleanEpoch int64
+
 	// unsure says that the file with the logs' starts was damaged, on opening, or may be.
 	unsure bool
 	space  space
@@ -151,6 +155,11 @@ type Dir struct {
 	Path  string
 	ID    string
 	Clean bool // the broker that used it before ended in order
+
+	// CleanEpoch is the registration under which it did, -1 where it did not or the mark does not say. A folder that was brought
+	// back from a copy has that of the copy.
+	CleanEpoch int64
+
 	// Offline says why the folder cannot be used, nil where it can. One that was so from the start has no ID.
 	Offline error
 }
@@ -198,6 +207,7 @@ func openIdle(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 		return nil, &UnusableError{Path: err.Dir, What: "cannot be used, nor any other data folder", Do: "Check the disks.",
 			Err: err.Err}
 	}
+	s.mu.brokerEpoch = s.cleanEpoch()
 	s.moves.init(s.dirs)
 	s.rival = map[protocol.TopicPartition][]rival{}
 	err := s.load()
@@ -257,22 +267,8 @@ func (s *Store) openDir(dir string) (_ *dataDir, err error) {
 	if err := s.openJournal(d); err != nil {
 		return nil, err
 	}
-	_, err = s.fs.Stat(path.Join(dir, cleanFile))
-	d.clean = err == nil
+	d.clean, d.cleanEpoch = readCleanMark(s.fs, path.Join(dir, cleanFile))
 	return d, nil
-}
-
-// dropCleanMark removes the mark of an orderly end, durably: a crash from now on must not find it. Nothing that a log needs
-// is changed before; and it stays where the folders are refused, so that the next start has nothing to read again. The folder
-// is synced also where there is none: a process may have been killed before it came to that, and then a crash would bring
-// back the mark, or a deleted partition in place of a new one of the same name.
-func (d *dataDir) dropCleanMark(fsys vfs.FS) error {
-	if d.clean {
-		if err := fsys.Remove(path.Join(d.path, cleanFile)); err != nil {
-			return err
-		}
-	}
-	return fsys.SyncDir(d.path)
 }
 
 // Log is the log of a partition. ok is false when there is none, or it is offline.
@@ -317,21 +313,13 @@ func byPartition(a, b *Log) int { return comparePartitions(a.tp, b.tp) }
 func (s *Store) Dirs() []Dir {
 	var out []Dir
 	for _, d := range slices.Concat(s.dirs, s.lost) {
-		out = append(out, Dir{Path: d.path, ID: d.meta.DirectoryID, Clean: d.clean, Offline: d.offline()})
+		out = append(out, Dir{Path: d.path, ID: d.meta.DirectoryID, Clean: d.clean, CleanEpoch: d.cleanEpoch, Offline: d.offline()})
 	}
 	return out
 }
 
 // OpenFiles is the number of files of logs that are open now.
 func (s *Store) OpenFiles() int { return s.files.Open() }
-
-// SetBrokerEpoch says what is written into the mark of an orderly end, for the controller to see that this broker lost
-// nothing (KIP-966).
-func (s *Store) SetBrokerEpoch(e int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mu.brokerEpoch = e
-}
 
 // HighWatermark is what the last Checkpoint of a former run said of a partition.
 func (s *Store) HighWatermark(tp protocol.TopicPartition) (protocol.Offset, bool) {
