@@ -238,6 +238,9 @@ func (ps *partitions) assignment(im *meta.Image, part *meta.Partition, rules *to
 // place has a partition take the place that the metadata gives this broker.
 func (ps *partitions) place(now time.Time, im *meta.Image, p *Partition, part *meta.Partition) {
 	me, was := ps.b.nodeID(), p.applied
+	if !ps.acts {
+		return
+	}
 	p.applied = placedBy(part)
 	a := ps.assignment(im, part, p.rules.Load())
 	if was.leader == me && (part.Leader != me || part.LeaderEpoch > was.leaderEpoch+1) {
@@ -262,12 +265,38 @@ func (ps *partitions) place(now time.Time, im *meta.Image, p *Partition, part *m
 	}
 }
 
-// placeAll tells the cores which brokers there are now, and whether they are alive.
-func (ps *partitions) placeAll(im *meta.Image) {
-	now := time.Now()
-	for _, p := range ps.all() {
-		if t := im.TopicByID(p.topicID); t != nil && len(t.Partitions[p.id.Partition].Replicas) > 1 {
-			ps.place(now, im, p, &t.Partitions[p.id.Partition])
+// placeAll tells the cores which brokers there are now, and whether they are alive; or it has all partitions take their
+// places for the first time.
+func (ps *partitions) placeAll(im *meta.Image, first bool) {
+	if first {
+		for _, l := range ps.store.All() { // what has moved to other brokers while this one was away
+			tp := l.Partition()
+			part, ok := im.TopicByID(l.TopicID()).Partition(tp.Partition)
+			if ok && !slices.Contains(part.Replicas, ps.b.nodeID()) {
+				ps.leave(im.TopicByID(l.TopicID()), nil, tp.Partition)
+			}
 		}
 	}
+	now := time.Now()
+	for _, p := range ps.all() {
+		t := im.TopicByID(p.topicID)
+		if t == nil || int(p.id.Partition) >= len(t.Partitions) {
+			continue
+		}
+		if part := &t.Partitions[p.id.Partition]; first || len(part.Replicas) > 1 {
+			ps.place(now, im, p, part)
+		}
+	}
+}
+
+// mayAct says whether the image is the first one with the registration of this process. Before that nothing is led and
+// nothing is followed: an older image may say that this broker leads an epoch, which was so of the process before it. That
+// one may have had records in the epoch that this one has lost, and others would cut them off to be like it.
+func (ps *partitions) mayAct(im *meta.Image) (first bool) {
+	me := im.Broker(ps.b.nodeID())
+	if ps.acts || me == nil || me.Incarnation != ps.b.node.Incarnation() {
+		return false
+	}
+	ps.acts = true
+	return true
 }

@@ -46,7 +46,7 @@ type fetcher struct {
 	}
 	ask       protocol.ReplicaFetch
 	forgotten []protocol.ForgottenPartition
-	appended  []*Partition // to by the answer that is being taken in
+	appended  []*Partition // since the last request
 	asks      int32        // questions other than fetches
 }
 
@@ -163,6 +163,9 @@ func (f *fetcher) takeMail() {
 			x := &following{p: c.p, key: key, epoch: c.epoch}
 			f.parts[key] = x
 			f.name(x)
+			if c.p.log.AcksDurable() && c.p.log.Durable() < c.p.log.Bounds().End {
+				f.appended = append(f.appended, c.p) // in another life
+			}
 		}
 	}
 }
@@ -287,6 +290,9 @@ func (f *fetcher) newSession() {
 
 // request sends the next request.
 func (f *fetcher) request(now time.Time) error {
+	if err := f.secure(); err != nil {
+		return err
+	}
 	wait := f.cfg.wait
 	for _, x := range f.idle {
 		if left := x.until.Sub(now); left <= 0 {
@@ -388,7 +394,7 @@ func (f *fetcher) take(frame []byte) error {
 	if f.session.id == 0 {
 		f.newSession()
 	}
-	return f.secure()
+	return nil
 }
 
 // takePart takes in what an answer says of one partition.
@@ -431,21 +437,20 @@ func (f *fetcher) goOn(now time.Time, x *following, wait time.Duration, err erro
 // secure waits until what was appended is on stable storage, where that is what an acknowledgement means: the next request
 // says that it is here.
 func (f *fetcher) secure() error {
-	defer func() {
-		clear(f.appended)
-		f.appended = f.appended[:0]
-	}()
 	for _, p := range f.appended {
 		if p.log.AcksDurable() {
 			p.log.Secure()
 		}
 	}
 	for _, p := range f.appended {
-		if p.log.AcksDurable() && p.log.Failure() == nil {
-			if err := p.log.Await(p.log.Bounds().End); err != nil && p.log.Failure() == nil {
-				return err
-			}
+		if !p.log.AcksDurable() || p.log.Failure() != nil {
+			continue
+		}
+		if err := p.log.Await(p.log.Bounds().End); err != nil && p.log.Failure() == nil {
+			return err
 		}
 	}
+	clear(f.appended)
+	f.appended = f.appended[:0]
 	return nil
 }

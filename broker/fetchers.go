@@ -129,22 +129,19 @@ func (fs *fetchers) failures() int {
 	return len(fs.failed.parts)
 }
 
-// brokerEpoch is the registration under which this broker fetches and proposes.
+// brokerEpoch is the registration under which this broker fetches and proposes, -1 before there is one.
 func (b *Broker) brokerEpoch() int64 {
-	if br := b.node.Image().Broker(b.nodeID()); br != nil {
+	if br := b.newest().Broker(b.nodeID()); br != nil && br.Incarnation == b.node.Incarnation() {
 		return br.Epoch
 	}
 	return -1
 }
 
-// fenced says that the controller may have given this broker's partitions to others.
-func (b *Broker) fenced() bool {
-	br := b.node.Image().Broker(b.nodeID())
-	return br != nil && br.Fenced
-}
-
 // dial connects to an address of another broker.
 func (b *Broker) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if b.cfg.Network != nil {
+		return b.cfg.Network.Dial(ctx, addr)
+	}
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", addr)
 }

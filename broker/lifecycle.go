@@ -113,39 +113,40 @@ func (b *Broker) openStore(clusterID string) error {
 	return nil
 }
 
-// Serve registers this broker with the cluster and answers clients on the listeners until ctx ends. It then closes
-// everything, and returns when all is on disk.
+// Serve registers this broker with the cluster and answers clients on the listeners until ctx ends. It then has others take
+// over what this broker leads, closes everything, and returns when all is on disk.
 func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
+	living, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it goes on while others take over
 	var wg sync.WaitGroup
 	failed := make(chan error, len(listeners)+1)
 
 	b.partitions.apply(b.node.Image())
 	b.partitions.starting = false
 	b.trouble() // what went offline before anybody looked
-	wg.Go(func() { b.partitions.run(ctx) })
+	wg.Go(func() { b.partitions.run(living) })
 	err := b.register(ctx, listeners)
 	if err == nil {
 		b.partitions.strays(b.log)
-		wg.Go(func() { b.server.sweep(ctx) })
-		wg.Go(func() { b.keepHouse(ctx) })
-		wg.Go(func() { b.inSync.run(ctx) })
-		wg.Go(func() { b.keepInSync(ctx) })
+		wg.Go(func() { b.server.sweep(living) })
+		wg.Go(func() { b.keepHouse(living) })
+		wg.Go(func() { b.inSync.run(living) })
+		wg.Go(func() { b.keepInSync(living) })
 		for _, l := range listeners {
 			wg.Go(func() {
-				if err := b.server.accept(ctx, l, l.Advertised.Name); err != nil {
+				if err := b.server.accept(living, l, l.Advertised.Name); err != nil {
 					failed <- err
 				}
 			})
 		}
 		wg.Go(func() {
-			if b.node.AwaitUnfenced(ctx) == nil { // until then nobody is sent here
+			if b.node.AwaitUnfenced(living) == nil { // until then nobody is sent here
 				b.ready.Store(true)
 				close(b.readied)
 			}
 		})
 		select {
 		case <-ctx.Done():
+			b.handOver(living)
 		case err = <-failed:
 		case err = <-b.fatal:
 		}
@@ -161,6 +162,22 @@ func (b *Broker) Serve(ctx context.Context, listeners ...Listener) error {
 	b.server.stop()
 	wg.Wait()
 	return errors.Join(err, b.Close())
+}
+
+// handOverTime bounds how long a broker that is told to stop waits for others to take over.
+const handOverTime = 10 * time.Second
+
+// handOver has others lead what this broker leads. Clients are answered meanwhile: one that comes too late is told who leads.
+func (b *Broker) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	began := time.Now()
+	if err := b.node.Shutdown(ctx); err != nil {
+		b.log.Warn("stopping though others have not taken over everything that this broker leads", "after",
+			time.Since(began).Round(time.Millisecond), "err", err)
+		return
+	}
+	_ = b.awaitImage(ctx, b.node.Image().Offset()) // so that who asks is told
 }
 
 // register tells the cluster that this broker is there, and where.

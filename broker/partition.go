@@ -97,7 +97,7 @@ func (p *Partition) append(now time.Time, b batch.Batch, acksAll bool) (storage.
 		return storage.Appended{}, protocol.Errorf(protocol.NotEnoughReplicas,
 			"too few replicas of %s are in sync for min.insync.replicas=%d", p.id, minimum)
 	}
-	if !acksAll && len(leader.ISR()) > 1 && p.b.fenced() {
+	if !acksAll && len(leader.ISR()) > 1 && p.b.node.Fenced() {
 		// Another broker may lead by now. A write that waits for the others would show that; this one would be lost.
 		return storage.Appended{}, protocol.NotLeaderOrFollower
 	}

@@ -27,6 +27,7 @@ type partitions struct {
 	// The applying goroutine's.
 
 	image    *meta.Image                                  // the newest that was applied
+	acts     bool                                         // see mayAct
 	starting bool                                         // image is older than this run
 	lost     map[protocol.TopicPartition]protocol.TopicID // see absent
 }
@@ -159,6 +160,7 @@ func (ps *partitions) run(ctx context.Context) {
 // apply makes what is hosted here match the image, and only then shows the image to others.
 func (ps *partitions) apply(im *meta.Image) {
 	delta := im.Since(ps.image)
+	first := ps.mayAct(im)
 	for _, t := range delta.Removed {
 		ps.drop(t)
 	}
@@ -169,7 +171,7 @@ func (ps *partitions) apply(im *meta.Image) {
 	ps.reconfigure(im, delta)
 	brokers := !slices.Equal(im.Brokers(), ps.image.Brokers())
 	if brokers {
-		ps.placeAll(im)
+		ps.placeAll(im, first)
 	}
 	ps.b.fetchers.flush(brokers)
 	ps.image = im
@@ -202,6 +204,24 @@ func (ps *partitions) drop(t *meta.Topic) {
 	}
 }
 
+// leave ends a replica that is elsewhere now. Its log goes with it.
+func (ps *partitions) leave(t *meta.Topic, p *Partition, partition int32) {
+	tp := protocol.TopicPartition{Topic: t.Name, Partition: partition}
+	log, ok := ps.store.Log(tp)
+	if p == nil && (!ok || !ps.acts || log.TopicID() != t.ID) {
+		return // there is none, or it is not certain yet that the metadata is not older than the log
+	}
+	if p != nil {
+		ps.b.fetchers.leave(p)
+		p.retire()
+		ps.resigned(p)
+	}
+	ps.b.log.Info("deleting a replica that is on other brokers now", "topic", tp.Topic, "partition", tp.Partition)
+	if err := ps.store.Delete(tp); err != nil {
+		ps.b.log.Error("cannot delete a partition", "topic", tp.Topic, "partition", tp.Partition, "err", err)
+	}
+}
+
 // host makes the partitions of a new or changed topic.
 func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
 	before := ps.topicByID(t.ID)
@@ -209,6 +229,7 @@ func (ps *partitions) host(im *meta.Image, t *meta.Topic) {
 	rules, now := newTopicRules(ps.b.static, im, t.Name), time.Now()
 	for i, part := range t.Partitions {
 		if !slices.Contains(part.Replicas, ps.b.nodeID()) {
+			ps.leave(t, before.at(int32(i)), int32(i))
 			continue
 		}
 		p := before.at(int32(i))
@@ -345,7 +366,10 @@ func (ps *partitions) resigned(p *Partition) {
 // turn a mistake with a folder into a loss of data.
 func (ps *partitions) strays(log *slog.Logger) {
 	for _, l := range ps.store.All() {
-		if ps.get(l.Partition()) == nil {
+		if ps.get(l.Partition()) != nil {
+			continue
+		}
+		if ps.topicByID(l.TopicID()) == nil { // else it was moved to other brokers, see leave
 			log.Warn("a folder of the data folder belongs to no topic and is left alone", "folder", l.Partition().String())
 		}
 	}

@@ -68,7 +68,7 @@ func newReplicas(t *testing.T, n int, settings ...string) *replicas {
 			}
 		})
 		rs.until("it serves", func() bool { return b.Ready() == nil })
-		rs.recs = append(rs.recs, meta.BrokerRecord{Broker: meta.Broker{ID: b.nodeID(), Epoch: b.brokerEpoch(), Rack: "rack-" + strconv.Itoa(id),
+		rs.recs = append(rs.recs, meta.BrokerRecord{Broker: meta.Broker{ID: b.nodeID(), Epoch: b.brokerEpoch(), Incarnation: b.node.Incarnation(), Rack: "rack-" + strconv.Itoa(id),
 			Listeners: []meta.Listener{{Name: at.Name, Host: at.Host, Port: at.Port, Protocol: at.Protocol}}}})
 	}
 	return rs

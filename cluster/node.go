@@ -390,6 +390,9 @@ func newRandom() (*rand.Rand, error) {
 	return rand.New(rand.NewChaCha8(seed)), nil
 }
 
+// Incarnation tells this process from others with the same id. It is in this broker's registration once that is in the image.
+func (n *Node) Incarnation() protocol.TopicID { return n.incarnation }
+
 // Image is the newest committed metadata. It never blocks.
 func (n *Node) Image() *meta.Image { return n.image.Load() }
 
