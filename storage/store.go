@@ -53,6 +53,9 @@ type Options struct {
 	// Journal is how big the journals of appends that must be durable get. Default: see journal.Config.
 	Journal      JournalOptions
 	CloseThreads int // how many logs are closed at a time; default 16
+	// Idle has nobody do the background work: what flushes, checkpoints and deletes then is who asks for it. A simulation
+	// wants that, whose every step comes from its seed.
+	Idle bool
 }
 
 func (o Options) withDefaults() Options {
@@ -174,7 +177,9 @@ func OpenStore(fsys vfs.FS, dirs []string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.background.start(s)
+	if !o.Idle {
+		s.background.start(s)
+	}
 	return s, nil
 }
 

@@ -149,6 +149,9 @@ func (c *Conn) OnBreak(broken func()) { c.ends[1].onBreak = broken }
 // Open says whether a side can be heard from still, as far as it knows.
 func (c *Conn) Open(side int) bool { return c != nil && !c.ends[side].gone }
 
+// To is the node of side 1.
+func (c *Conn) To() int { return c.ends[1].node }
+
 // Send has do happen at the other side, after what was sent there before. It may get lost with the connection.
 func (c *Conn) Send(side int, name string, do func()) {
 	if c.ends[side].gone {

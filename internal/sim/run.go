@@ -134,6 +134,9 @@ func guarded(seed uint64, record bool, play func(*Sim)) (s *Sim) {
 	return s
 }
 
+// Play plays one seed.
+func Play(seed uint64, play func(s *Sim)) error { return guarded(seed, false, play).err }
+
 // Find plays seeds until one fails, for tests that plant a fault and want it found. It says which, and false where none of so
 // many does.
 func Find(seeds uint64, play func(s *Sim)) (seed uint64, err error, found bool) {
