@@ -21,11 +21,16 @@ type member struct {
 	lines []string
 	index int64
 	ready Ready
+	wrap  func(vfs.FS) vfs.FS // goes around disk; may be nil
 }
 
 func (m *member) open(join bool) error {
+	fs := vfs.FS(m.disk)
+	if m.wrap != nil {
+		fs = m.wrap(fs)
+	}
 	log, found, err := Open(Config{
-		FS: m.disk, Dir: "data/quorum", Node: m.node, Raft: m.id, Join: join, Logger: slog.New(slog.DiscardHandler),
+		FS: fs, Dir: "data/quorum", Node: m.node, Raft: m.id, Join: join, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err

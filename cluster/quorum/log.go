@@ -103,8 +103,9 @@ type Log struct {
 	contacts  map[uint64]contact
 	lastReady Leadership
 
-	replies []Message // that do not come from the library
-	claim   *claim    // from a member, while nobody leads
+	begun   *raft.Ready // of which Early has sent a part
+	replies []Message   // that do not come from the library
+	claim   *claim      // from a member, while nobody leads
 
 	last, synced uint64 // index of the last entry in file, and of the last one that a sync has covered
 	dirty        bool   // file has frames that no sync has covered
@@ -229,60 +230,6 @@ func (l *Log) Tick() {
 	})
 }
 
-// seek makes this node look for votes when its turn has come. Where two have begun in the same tick they split the votes, and
-// would wait for an election time more; so they try once more, soon, and one after another.
-func (l *Log) seek() {
-	st := l.raft.BasicStatus()
-	if st.Lead != raft.None {
-		l.campaignIn, l.retried = 0, false
-		return
-	}
-	if !l.retried && (st.RaftState == raft.StateCandidate || st.RaftState == raft.StatePreCandidate) {
-		l.campaignIn, l.retried = 3+2*l.rank(st.Lead), true
-		return
-	}
-	if l.campaignIn > 0 {
-		if l.campaignIn--; l.campaignIn == 0 {
-			_ = l.raft.Campaign() // what it has to say comes with Process
-		}
-	}
-}
-
-// rank is how many voters come before this one, not counting one that is dead.
-func (l *Log) rank(dead uint64) int {
-	rank := 0
-	for _, v := range l.conf().GetVoters() {
-		if v < l.self.raft && v != dead {
-			rank++
-		}
-	}
-	return rank
-}
-
-// Campaign makes this node look for votes now, if it is a voter.
-func (l *Log) Campaign() {
-	l.guard(func() { _ = l.raft.Campaign() }) // what it has to say comes with Process
-}
-
-// ForgetLeader says that the process of member id is known to be dead. If that was the leader, nobody waits for it any
-// longer: the voters look for a new one, each after another so that their votes do not part.
-func (l *Log) ForgetLeader(id uint64) {
-	l.guard(func() {
-		st := l.raft.BasicStatus()
-		if id == 0 || st.Lead != id || st.RaftState == raft.StateLeader {
-			return
-		}
-		_ = l.raft.ForgetLeader() // it cannot fail for a follower
-		l.campaignIn = 1 + 2*l.rank(id)
-	})
-}
-
-// Transfer makes this node hand the lead to a voter, if it has it. It takes nothing from Append until that has happened, or
-// for electionTicks at most.
-func (l *Log) Transfer(to uint64) {
-	l.guard(func() { l.raft.TransferLeader(to) })
-}
-
 // Unreachable says that messages to a member could not be sent, so that fewer are until it answers again.
 func (l *Log) Unreachable(id uint64) {
 	l.guard(func() { l.raft.ReportUnreachable(id) })
@@ -330,6 +277,39 @@ func (l *Log) refusal(err error) error {
 	return err
 }
 
+// Early is what a leader may tell the others before its own disk has it: entries and heartbeats. To send them and then call
+// Process lets all disks sync at the same time. A leader counts itself among those that have an entry only once it is synced.
+func (l *Log) Early() []Message {
+	var out []Message
+	l.guard(func() {
+		st := l.raft.BasicStatus()
+		if l.begun != nil || st.RaftState != raft.StateLeader || l.onlyMember() || !l.raft.HasReady() {
+			return
+		}
+		// What makes it a leader is durable: it has counted its own vote.
+		if st.GetTerm() != l.store.state.GetTerm() || st.GetVote() != l.store.state.GetVote() {
+			return
+		}
+		rd := l.raft.Ready()
+		l.begun = &rd
+		var later []*pb.Message
+		for _, m := range rd.Messages {
+			if typ := m.GetType(); typ != pb.MsgApp && typ != pb.MsgHeartbeat {
+				later = append(later, m)
+				continue
+			}
+			data, err := encodeRaft(m)
+			if err != nil {
+				l.broken = err
+				return
+			}
+			out = append(out, Message{To: m.GetTo(), Data: data})
+		}
+		rd.Messages = later
+	})
+	return out
+}
+
 // Process does what is due: it writes, syncs, and returns what has come of it. After an error the log is of no more use.
 func (l *Log) Process() (Ready, error) {
 	var out Ready
@@ -349,8 +329,8 @@ func (l *Log) Process() (Ready, error) {
 
 func (l *Log) process(out *Ready) error {
 	for {
-		for l.raft.HasReady() {
-			rd := l.raft.Ready()
+		for l.begun != nil || l.raft.HasReady() {
+			rd := l.next()
 			if err := l.persist(rd, out); err != nil {
 				return fmt.Errorf("write metadata log: %w", err)
 			}
@@ -379,6 +359,16 @@ func (l *Log) process(out *Ready) error {
 	}
 	l.settle()
 	return nil
+}
+
+// next is what Early has begun, or the next that there is.
+func (l *Log) next() raft.Ready {
+	if l.begun == nil {
+		return l.raft.Ready()
+	}
+	rd := *l.begun
+	l.begun = nil
+	return rd
 }
 
 // take puts what rd says into out.

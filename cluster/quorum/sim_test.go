@@ -351,6 +351,9 @@ func (w *world) process(s *simNode) error {
 	if w.plants.early && w.rng.IntN(60) == 0 {
 		before = s.disk.CrashClone(w.rng, 0)
 	}
+	if w.rng.IntN(2) == 0 {
+		w.send(s.id, s.log.Early())
+	}
 	rd, err := s.log.Process()
 	if err == nil {
 		err = w.take(s, rd)
