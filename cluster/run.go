@@ -227,6 +227,7 @@ func (n *Node) advance() {
 	if n.r.broken != nil {
 		return
 	}
+	n.send(n.r.log.Early()) // so that all disks sync at the same time
 	rd, err := n.r.log.Process()
 	if err == nil {
 		err = n.absorb(rd)

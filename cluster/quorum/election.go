@@ -1,6 +1,10 @@
 package quorum
 
-import "go.etcd.io/raft/v3"
+import (
+	"encoding/binary"
+
+	"go.etcd.io/raft/v3"
+)
 
 // seek makes this node look for votes when its turn has come. Where two have begun in the same tick they split the votes, and
 // would wait for an election time more; so they try once more, soon, and one after another.
@@ -54,4 +58,19 @@ func (l *Log) ForgetLeader(id uint64) {
 // for electionTicks at most.
 func (l *Log) Transfer(to uint64) {
 	l.guard(func() { l.raft.TransferLeader(to) })
+}
+
+// Confirm asks a majority whether this node still leads. When Ready.Confirmed has reached the ticket it did, after Confirm was
+// called: no other leader can have committed anything before. So an answer that makes no entry may be given then, if what it
+// was made of is committed. If this node stops leading, the ticket is never reached.
+func (l *Log) Confirm() (ticket uint64, err error) {
+	switch {
+	case l.broken != nil:
+		return 0, l.broken
+	case !l.leads():
+		return 0, ErrNotLeader
+	}
+	l.tickets++
+	l.guard(func() { l.raft.ReadIndex(binary.AppendUvarint(nil, l.tickets)) })
+	return l.tickets, l.broken
 }

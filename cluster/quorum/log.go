@@ -103,6 +103,8 @@ type Log struct {
 	contacts  map[uint64]contact
 	lastReady Leadership
 
+	tickets, confirmed uint64 // of Confirm
+
 	begun   *raft.Ready // of which Early has sent a part
 	replies []Message   // that do not come from the library
 	claim   *claim      // from a member, while nobody leads
@@ -155,6 +157,9 @@ type Ready struct {
 
 	Leadership Leadership
 	Changed    bool // Leadership is another than the last time
+
+	// Confirmed is the highest ticket of Confirm for which a majority has answered.
+	Confirmed uint64
 
 	// SnapshotWanted asks for SaveSnapshot: a member is too far behind, or too new, for the one that is there.
 	SnapshotWanted bool
@@ -324,6 +329,7 @@ func (l *Log) Process() (Ready, error) {
 	out.Messages = append(out.Messages, l.replies...)
 	l.replies = nil
 	out.SnapshotWanted, l.wanted = l.wanted, false
+	out.Confirmed = l.confirmed
 	return out, l.broken
 }
 
@@ -383,6 +389,11 @@ func (l *Log) take(rd raft.Ready, out *Ready) error {
 		case len(e.GetData()) > 0: // an empty one only marks the beginning of a leadership
 			l.dataTo = l.applied
 			out.Entries = append(out.Entries, Entry{Index: int64(l.applied), Term: e.GetTerm(), Data: e.GetData()})
+		}
+	}
+	for _, rs := range rd.ReadStates {
+		if r := (reader{b: rs.RequestCtx}); len(r.b) > 0 {
+			l.confirmed = max(l.confirmed, r.uvarint())
 		}
 	}
 	for _, m := range rd.Messages {

@@ -281,3 +281,48 @@ func TestAProposalIsKeptOrLost(t *testing.T) {
 		t.Error("an entry of any size is taken")
 	}
 }
+
+// TestALeaderThatIsNoneAnyMoreIsNotConfirmed: it has been cut off, and does not know yet that another leads.
+func TestALeaderThatIsNoneAnyMoreIsNotConfirmed(t *testing.T) {
+	alone := newGroup(t, 1).members[0]
+	if ticket, err := alone.log.Confirm(); err != nil {
+		t.Fatal(err)
+	} else if _, err := alone.process(); err != nil || alone.ready.Confirmed != ticket {
+		t.Errorf("alone: %+v %v", alone.ready, err)
+	}
+	g := grown(t, 3)
+	old := g.leader()
+	ticket, err := old.log.Confirm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.run(1)
+	if old.ready.Confirmed != ticket {
+		t.Errorf("with all there: %+v", old.ready)
+	}
+	g.cut[old.id] = true
+	for _, m := range g.members {
+		if m != old {
+			m.log.ForgetLeader(old.id)
+		}
+	}
+	g.leader() // another, long before the old one gives up
+	if !old.log.leads() {
+		t.Fatal("the old one knows")
+	}
+	later, err := old.log.Confirm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 * electionTicks {
+		g.run(1)
+		if old.ready.Confirmed >= later {
+			t.Fatal("it is confirmed")
+		}
+	}
+	clear(g.cut)
+	g.run(5)
+	if _, err := old.log.Confirm(); !errors.Is(err, ErrNotLeader) || old.ready.Confirmed >= later {
+		t.Errorf("%v, %+v", err, old.ready)
+	}
+}

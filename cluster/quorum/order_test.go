@@ -1,6 +1,8 @@
 package quorum
 
 import (
+	"errors"
+	"slices"
 	"testing"
 
 	"go.etcd.io/raft/v3"
@@ -63,3 +65,58 @@ func TestWhoHasAnEntryKnowsWhatWasCommitted(t *testing.T) {
 		}
 	}
 }
+
+// TestAStartEndsAnInstall: the snapshot of another member is in place, and the log was about to be replaced. What the log has
+// behind the snapshot counts only if the two agree on its last entry.
+func TestAStartEndsAnInstall(t *testing.T) {
+	for term, want := range map[uint64]int{2: 10, 5: 12} { // of the log's entries from the tenth on
+		mem := vfs.NewMem()
+		members := &pb.ConfState{Voters: []uint64{1 << 40, 2 << 40}}
+		b := appendSelf(appendBase([]byte(logMagic), position{}, &pb.ConfState{}), self{raft: 1 << 40, node: 3})
+		for i := uint64(1); i <= 12; i++ {
+			at := position{i, 2}
+			if i >= 10 {
+				at.term = term
+			}
+			b = appendEntry(b, newEntry(at, []byte("of the log")))
+		}
+		b = appendState(b, &pb.HardState{Term: new(uint64(4)), Vote: new(uint64(2 << 40)), Commit: new(uint64(3))}, 3)
+		snap := appendSnapshot([]byte(snapshotMagic), position{10, 5}, members, []byte("of the snapshot"))
+		err := errors.Join(mem.MkdirAll("data/quorum"), vfs.WriteFile(mem, "data/quorum/log", b),
+			vfs.WriteFile(mem, "data/quorum/snapshot", snap))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			m := &member{id: 1 << 40, node: 3, disk: mem}
+			if err := m.open(true); err != nil {
+				t.Fatal(err)
+			}
+			st := m.log.Status()
+			if got := int(m.log.store.last()); got != want || m.index != 10 || st.Commit != 10 || !slices.Equal(m.lines, []string{"of the snapshot"}) {
+				t.Errorf("term %d: last %d, %+v, %q", term, got, st, m.lines)
+			}
+			// And the next entry follows what there is.
+			next := newEntry(position{uint64(want) + 1, 6}, []byte("next"))
+			rd := raft.Ready{Entries: []*pb.Entry{next}}
+			if err := errors.Join(m.log.write(rd, nil), m.log.Close()); err != nil {
+				t.Fatal(err)
+			}
+			want++
+		}
+	}
+}
+
+// TestACutLowersWhatIsSure: entries that have been synced and are then replaced are synced no more.
+func TestACutLowersWhatIsSure(t *testing.T) {
+	l := &Log{last: 9, synced: 9, members: []membersAt{{0, &pb.ConfState{}}}, file: discard{}}
+	entries := []*pb.Entry{newEntry(position{5, 3}, []byte("new")), newEntry(position{6, 3}, []byte("new"))}
+	if err := l.write(raft.Ready{Entries: entries}, nil); err != nil || l.synced != 4 || l.last != 6 {
+		t.Errorf("synced %d, last %d, %v", l.synced, l.last, err)
+	}
+}
+
+// discard is a file that takes everything.
+type discard struct{ vfs.File }
+
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }

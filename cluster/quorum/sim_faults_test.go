@@ -58,6 +58,7 @@ func (w *world) open(s *simNode) error {
 		return fmt.Errorf("node %d has id %d and had %d", s.node, found.ID, s.id)
 	}
 	s.log, s.index, s.asked, s.held = log, found.SnapshotIndex, nil, [2]uint64{}
+	s.tickets = map[uint64]committed{}
 	s.load(found.Snapshot)
 	w.say("node %d (%d) starts at %d", s.node, s.id, s.index)
 	if err := w.checkState(s); err != nil {
@@ -134,6 +135,9 @@ func (w *world) forget(s *simNode) {
 func (w *world) client(s *simNode) {
 	if !s.log.leads() || w.rng.IntN(3) > 0 {
 		return
+	}
+	if ticket, err := s.log.Confirm(); err == nil && len(w.log) > 0 {
+		s.tickets[ticket] = w.log[len(w.log)-1]
 	}
 	for range 1 + w.rng.IntN(3) {
 		w.lines++

@@ -53,7 +53,7 @@ func TestI38_I39_I40_QuorumUnderFaults(t *testing.T) {
 		for what, n := range map[string]int{
 			"crashes": total.crashes, "crashes inside": total.inside, "kills": total.kills, "changes": total.changes,
 			"joint changes": total.joint, "snapshots sent": total.installed, "snapshots saved": total.saved, "wiped": total.wiped,
-			"elections": total.leaders, "removed": total.removed, "lost proposals": total.lostLines, "cut": total.cuts,
+			"elections": total.leaders, "removed": total.removed, "lost proposals": total.lostLines, "cut": total.cuts, "confirmed": total.confirmed,
 		} {
 			if n < 20 {
 				t.Errorf("only %d: %s", n, what)
@@ -111,7 +111,7 @@ type simPlants struct {
 }
 
 type simCounts struct {
-	crashes, inside, kills, changes, joint, installed, saved, wiped, leaders, removed, lostLines, cuts, lines, stuck int
+	crashes, inside, kills, changes, joint, installed, saved, wiped, leaders, removed, lostLines, cuts, lines, stuck, confirmed int
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -129,6 +129,7 @@ func (c *simCounts) add(o simCounts) {
 	c.cuts += o.cuts
 	c.lines += o.lines
 	c.stuck += o.stuck
+	c.confirmed += o.confirmed
 }
 
 // simNode is a member, and the disk under it that can stop the machine at any operation.
@@ -138,7 +139,8 @@ type simNode struct {
 	crashIn int      // operations of the disk until the machine stops; 0: none
 	left    *vfs.Mem // what the disk then holds
 	asked   []proposal
-	held    [2]uint64 // from where to where its members have been looked at
+	tickets map[uint64]committed // of Confirm, and what was the newest that anybody knew to be committed then
+	held    [2]uint64            // from where to where its members have been looked at
 }
 
 type proposal struct {
@@ -354,6 +356,9 @@ func (w *world) process(s *simNode) error {
 	if w.rng.IntN(2) == 0 {
 		w.send(s.id, s.log.Early())
 	}
+	if in := s.log.in; w.faults && in != nil && in.done != nil && w.rng.IntN(4) == 0 {
+		s.crashIn = 1 + w.rng.IntN(10) // while the snapshot is installed
+	}
 	rd, err := s.log.Process()
 	if err == nil {
 		err = w.take(s, rd)
@@ -411,6 +416,17 @@ func (w *world) take(s *simNode, rd Ready) error {
 		}
 		return p.index <= rd.Applied
 	})
+	for _, ticket := range sortedKeys(s.tickets) {
+		if ticket > rd.Confirmed {
+			break
+		}
+		if c := s.tickets[ticket]; c.index > rd.Applied || c.term > rd.Leadership.Term {
+			return fmt.Errorf("node %d is confirmed as leader of term %d at %d, and entry %d of term %d had been committed",
+				s.node, rd.Leadership.Term, rd.Applied, c.index, c.term)
+		}
+		delete(s.tickets, ticket)
+		w.counts.confirmed++
+	}
 	if rd.Changed {
 		w.say("node %d: %+v", s.node, rd.Leadership)
 	}
@@ -430,9 +446,19 @@ func (w *world) saveSnapshot(s *simNode) error {
 	if err := w.check(s); err != nil { // what the log forgets now
 		return err
 	}
-	lines := s.lines
+	lines, index := s.lines, s.index
+	if back := w.rng.IntN(6); w.rng.IntN(3) == 0 && len(lines) > back { // as of a while ago
+		lines = lines[:len(lines)-back]
+		index = 0
+		if len(lines) > 0 {
+			index = w.log[len(lines)-1].index
+		}
+		if index < int64(s.log.base.index) {
+			return nil
+		}
+	}
 	if w.plants.shortSnapshot && len(lines) > 3 {
 		lines = lines[:len(lines)-1]
 	}
-	return s.log.SaveSnapshot(s.index, []byte(strings.Join(lines, "\n")))
+	return s.log.SaveSnapshot(index, []byte(strings.Join(lines, "\n")))
 }
