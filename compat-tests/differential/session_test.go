@@ -28,6 +28,8 @@ type script struct {
 // A session is one run of a script against one broker: its connections, and the transcript of what came back.
 type session struct {
 	broker   *harness.Broker
+	brokers  []*harness.Broker  // of a cluster, in the order of their ids from 1 on
+	down     map[int]bool       // ids of those that do not run
 	versions map[int16][2]int16 // per API key, as Apache Kafka announces them
 	prefix   string             // of every topic and group name, so that scripts do not meet
 	began    time.Time
