@@ -355,7 +355,9 @@ func scriptDeleteRecordsOfReplicas(s *session) {
 }
 
 // fetchAt is a consumer's Fetch that a follower answers.
-func fetchAt(name string, id [16]byte, offset int64) *kmsg.FetchRequest { return fetch(12, name, id, 0, offset) }
+func fetchAt(name string, id [16]byte, offset int64) *kmsg.FetchRequest {
+	return fetch(12, name, id, 0, offset)
+}
 
 func scriptQuorum(s *session) {
 	describe := func(topic string, partitions ...int32) *kmsg.DescribeQuorumRequest {

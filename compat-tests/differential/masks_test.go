@@ -4,6 +4,7 @@ package differential
 
 import (
 	"fmt"
+	"net"
 	"reflect"
 	"regexp"
 )
@@ -53,8 +54,13 @@ func presence(_ *session, v reflect.Value) string {
 
 // address says whether a host or port is the broker's own.
 func address(s *session, v reflect.Value) string {
-	own := regexp.MustCompile(`^(.*):(\d+)$`).FindStringSubmatch(s.broker.Addr)
-	if text := fmt.Sprint(v.Interface()); text != own[1] && text != own[2] {
+	text := fmt.Sprint(v.Interface())
+	for i, b := range s.brokers {
+		if _, port, _ := net.SplitHostPort(b.Addr); text == port {
+			return fmt.Sprintf("<port of %d>", i+1)
+		}
+	}
+	if host, port, _ := net.SplitHostPort(s.broker.Addr); text != host && text != port {
 		return text
 	}
 	return "<own>"
