@@ -103,6 +103,10 @@ func (c *Controller) Handle(now time.Time, cmd Command) ([]Record, Reply, error)
 		return c.updateFeatures(cmd)
 	case Adopt:
 		return c.adopt(cmd)
+	case ElectLeaders:
+		return c.electLeaders(cmd)
+	case AlterReassignments:
+		return c.alterReassignments(cmd)
 	default:
 		return nil, nil, fmt.Errorf("command of unknown type %T", cmd)
 	}
