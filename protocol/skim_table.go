@@ -35,7 +35,10 @@ var skimTable = map[int16]*skimStruct{
 	35: &skimDescribeLogDirsRequest,
 	37: &skimCreatePartitionsRequest,
 	42: &skimDeleteGroupsRequest,
+	43: &skimElectLeadersRequest,
 	44: &skimIncrementalAlterConfigsRequest,
+	45: &skimAlterPartitionAssignmentsRequest,
+	46: &skimListPartitionReassignmentsRequest,
 	47: &skimOffsetDeleteRequest,
 	57: &skimUpdateFeaturesRequest,
 	60: &skimDescribeClusterRequest,
@@ -514,6 +517,21 @@ var skimDeleteGroupsRequest = skimStruct{
 	},
 }
 
+var skimElectLeadersRequestTopic = skimStruct{
+	fields: []skimField{
+		{kind: skimString, from: 0, to: skimNever, null: skimNever},                                                   /* Topic */
+		{kind: skimFixedArray, from: 0, to: skimNever, null: skimNever, bytes: 4, size: int(unsafe.Sizeof(int32(0)))}, /* Partitions */
+	},
+}
+
+var skimElectLeadersRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimFixed, from: 1, to: skimNever, bytes: 1}, /* ElectionType */
+		{kind: skimArray, from: 0, to: skimNever, null: 0, elem: &skimElectLeadersRequestTopic, size: int(unsafe.Sizeof(kmsg.ElectLeadersRequestTopic{}))}, /* Topics */
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4}, /* TimeoutMillis */
+	},
+}
+
 var skimIncrementalAlterConfigsRequestResourceConfig = skimStruct{
 	fields: []skimField{
 		{kind: skimString, from: 0, to: skimNever, null: skimNever}, /* Name */
@@ -534,6 +552,42 @@ var skimIncrementalAlterConfigsRequest = skimStruct{
 	fields: []skimField{
 		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimIncrementalAlterConfigsRequestResource, size: int(unsafe.Sizeof(kmsg.IncrementalAlterConfigsRequestResource{}))}, /* Resources */
 		{kind: skimFixed, from: 0, to: skimNever, bytes: 1}, /* ValidateOnly */
+	},
+}
+
+var skimAlterPartitionAssignmentsRequestTopicPartition = skimStruct{
+	fields: []skimField{
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4},                                                   /* Partition */
+		{kind: skimFixedArray, from: 0, to: skimNever, null: 0, bytes: 4, size: int(unsafe.Sizeof(int32(0)))}, /* Replicas */
+	},
+}
+
+var skimAlterPartitionAssignmentsRequestTopic = skimStruct{
+	fields: []skimField{
+		{kind: skimString, from: 0, to: skimNever, null: skimNever}, /* Topic */
+		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimAlterPartitionAssignmentsRequestTopicPartition, size: int(unsafe.Sizeof(kmsg.AlterPartitionAssignmentsRequestTopicPartition{}))}, /* Partitions */
+	},
+}
+
+var skimAlterPartitionAssignmentsRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4}, /* TimeoutMillis */
+		{kind: skimFixed, from: 1, to: skimNever, bytes: 1}, /* AllowReplicationFactorChange */
+		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimAlterPartitionAssignmentsRequestTopic, size: int(unsafe.Sizeof(kmsg.AlterPartitionAssignmentsRequestTopic{}))}, /* Topics */
+	},
+}
+
+var skimListPartitionReassignmentsRequestTopic = skimStruct{
+	fields: []skimField{
+		{kind: skimString, from: 0, to: skimNever, null: skimNever},                                                   /* Topic */
+		{kind: skimFixedArray, from: 0, to: skimNever, null: skimNever, bytes: 4, size: int(unsafe.Sizeof(int32(0)))}, /* Partitions */
+	},
+}
+
+var skimListPartitionReassignmentsRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4}, /* TimeoutMillis */
+		{kind: skimArray, from: 0, to: skimNever, null: 0, elem: &skimListPartitionReassignmentsRequestTopic, size: int(unsafe.Sizeof(kmsg.ListPartitionReassignmentsRequestTopic{}))}, /* Topics */
 	},
 }
 
