@@ -40,9 +40,11 @@ var skimTable = map[int16]*skimStruct{
 	45: &skimAlterPartitionAssignmentsRequest,
 	46: &skimListPartitionReassignmentsRequest,
 	47: &skimOffsetDeleteRequest,
+	55: &skimDescribeQuorumRequest,
 	57: &skimUpdateFeaturesRequest,
 	60: &skimDescribeClusterRequest,
 	61: &skimDescribeProducersRequest,
+	64: &skimUnregisterBrokerRequest,
 	68: &skimConsumerGroupHeartbeatRequest,
 	69: &skimConsumerGroupDescribeRequest,
 	74: &skimListConfigResourcesRequest,
@@ -611,6 +613,25 @@ var skimOffsetDeleteRequest = skimStruct{
 	},
 }
 
+var skimDescribeQuorumRequestTopicPartition = skimStruct{
+	fields: []skimField{
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4}, /* Partition */
+	},
+}
+
+var skimDescribeQuorumRequestTopic = skimStruct{
+	fields: []skimField{
+		{kind: skimString, from: 0, to: skimNever, null: skimNever}, /* Topic */
+		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimDescribeQuorumRequestTopicPartition, size: int(unsafe.Sizeof(kmsg.DescribeQuorumRequestTopicPartition{}))}, /* Partitions */
+	},
+}
+
+var skimDescribeQuorumRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimDescribeQuorumRequestTopic, size: int(unsafe.Sizeof(kmsg.DescribeQuorumRequestTopic{}))}, /* Topics */
+	},
+}
+
 var skimUpdateFeaturesRequestFeatureUpdate = skimStruct{
 	fields: []skimField{
 		{kind: skimString, from: 0, to: skimNever, null: skimNever}, /* Feature */
@@ -646,6 +667,12 @@ var skimDescribeProducersRequestTopic = skimStruct{
 var skimDescribeProducersRequest = skimStruct{
 	fields: []skimField{
 		{kind: skimArray, from: 0, to: skimNever, null: skimNever, elem: &skimDescribeProducersRequestTopic, size: int(unsafe.Sizeof(kmsg.DescribeProducersRequestTopic{}))}, /* Topics */
+	},
+}
+
+var skimUnregisterBrokerRequest = skimStruct{
+	fields: []skimField{
+		{kind: skimFixed, from: 0, to: skimNever, bytes: 4}, /* BrokerID */
 	},
 }
 
