@@ -150,7 +150,8 @@ func (ch *partitionChange) rememberLeader(to *Partition, elected bool) {
 }
 
 // completeReassignment ends the reassignment once all replicas that it brings are in sync, and where it takes more than it
-// brings, all that are to stay (Kafka's PartitionReassignmentReplicas).
+// brings, all that are to stay (Kafka's PartitionReassignmentReplicas). Unlike Kafka's it also waits while too few would be left in
+// sync for anything to be committed: moving a partition is no reason to refuse its writers.
 func (ch *partitionChange) completeReassignment() {
 	if len(ch.adding) == 0 && len(ch.removing) == 0 {
 		return
@@ -163,6 +164,8 @@ func (ch *partitionChange) completeReassignment() {
 	case len(isr) == 0 || len(replicas) == 0 || !containsAll(isr, ch.adding):
 		return
 	case len(ch.adding) < len(ch.removing) && !containsAll(isr, replicas):
+		return
+	case len(isr) < len(ch.isr) && len(isr) < min(ch.minISR, len(replicas)):
 		return
 	}
 	ch.isr, ch.replicas, ch.adding, ch.removing = isr, replicas, nil, nil

@@ -47,7 +47,7 @@ type Cluster struct {
 }
 
 // readyLimit is how long brokers may take to find each other. It is no measure of anything.
-const readyLimit = 90 * time.Second
+const readyLimit = 4 * time.Minute
 
 // StartCluster starts brokers by one command each and waits until each of them knows all. They are stopped when the test ends.
 func StartCluster(tb testing.TB, cfg ClusterConfig) *Cluster {
