@@ -346,7 +346,7 @@ func (f *replicaFetch) answer() *protocol.Response {
 	for i := range f.results {
 		res := &f.results[i]
 		if res.Code != protocol.None {
-			f.r.stats.note(f.r, res.Code, res.TopicID.String())
+			f.r.stats.count(res.Code) // metadata that comes to one broker sooner than to another; what lasts the follower says
 		}
 	}
 	out := protocol.EncodeFetchResponse(f.r.header, &resp)
@@ -378,7 +378,7 @@ func (f *replicaFetch) addQuiet(x *replicaPart) {
 
 // refuse answers with an error of the whole request.
 func (f *replicaFetch) refuse(code protocol.Code) *protocol.Response {
-	f.r.stats.note(f.r, code, "")
+	f.r.stats.count(code)
 	out := protocol.EncodeFetchResponse(f.r.header, &protocol.FetchResponse{Code: code})
 	f.release()
 	return out

@@ -98,9 +98,7 @@ func (s *apiStats) note(r *request, code protocol.Code, text string) {
 	if code == protocol.None {
 		return
 	}
-	s.mu.Lock()
-	s.errors[code]++
-	s.mu.Unlock()
+	s.count(code)
 	if s.isStep(code) {
 		return
 	}
@@ -108,6 +106,13 @@ func (s *apiStats) note(r *request, code protocol.Code, text string) {
 	b.firsts.warn(b.log, "error "+strconv.Itoa(int(s.key))+" "+strconv.Itoa(int(code)), "a client is sent an error",
 		"api", s.name, "version", r.header.Version, "code", code.Error(), "text", brief(text),
 		"client", brief(r.client()), "address", r.conn.remote)
+}
+
+// count counts an error that the log need not tell of.
+func (s *apiStats) count(code protocol.Code) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.errors[code]++
 }
 
 // isStep says that the error is a step of something that goes well: into a group, to the first use of groups at all, or of a
