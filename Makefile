@@ -1,5 +1,5 @@
 # What CI runs is `bash test.sh`; the rest are shortcuts for daily work.
-.PHONY: build test unit fuzz-short lint compat compat-baseline bench bench-quick bench-storage bench-groups
+.PHONY: build test unit fuzz-short lint compat compat-baseline bench bench-quick bench-storage bench-groups bench-cluster
 
 build: ## one static binary, bin/moldau
 	CGO_ENABLED=0 go build -trimpath -o bin/moldau ./cmd/moldau
@@ -37,3 +37,7 @@ compat-baseline: ## the same against Apache Kafka: what fails there is wrong wit
 
 bench-groups: build ## how groups come to rest, next to Apache Kafka 4.4.0
 	go test -tags compat -count=1 -timeout 20m -run TestSettle -v ./compat-tests/settle
+
+bench-cluster: build ## three brokers next to three of Apache Kafka 4.4.0: failover, acks=all, many topics, idle
+	bash compat-tests/setup/setup.sh kafka
+	go test -tags bench -count=1 -timeout 90m -run TestCluster -v ./bench/cluster

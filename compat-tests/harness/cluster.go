@@ -49,6 +49,9 @@ type Cluster struct {
 // readyLimit is how long brokers may take to find each other. It is no measure of anything.
 const readyLimit = 4 * time.Minute
 
+// AnswerLimit is how long an answer may take that is no story of its own. It is no measure of anything.
+const AnswerLimit = 10 * time.Second
+
 // StartCluster starts brokers by one command each and waits until each of them knows all. They are stopped when the test ends.
 func StartCluster(tb testing.TB, cfg ClusterConfig) *Cluster {
 	tb.Helper()
@@ -95,23 +98,28 @@ func (c *Cluster) prepare(tb testing.TB) *Broker {
 // formatKafka makes the brokers so far the voters of a new cluster.
 func (c *Cluster) formatKafka(tb testing.TB) {
 	tb.Helper()
-	voters := make([]string, len(c.Brokers))
-	for i, b := range c.Brokers {
-		id := make([]byte, 16)
-		id[0], id[15] = 0x4d, byte(i+1)
-		voters[i] = fmt.Sprintf("%d@%s:%s", i+1, b.local(1), base64.RawURLEncoding.EncodeToString(id))
-	}
 	for _, b := range c.Brokers {
 		b.cfg.seat.controllers = c.controllers()
 	}
 	var wg sync.WaitGroup
 	for _, b := range c.Brokers {
-		wg.Go(func() { b.formatKafka(tb, "--initial-controllers", strings.Join(voters, ",")) })
+		wg.Go(func() { b.formatKafka(tb, "--initial-controllers", c.voters()) })
 	}
 	wg.Wait()
 	if tb.Failed() {
 		tb.FailNow()
 	}
+}
+
+// voters is how Kafka's storage tool wants them named.
+func (c *Cluster) voters() string {
+	voters := make([]string, c.cfg.Brokers)
+	for i, b := range c.Brokers[:c.cfg.Brokers] {
+		id := make([]byte, 16)
+		id[0], id[15] = 0x4d, byte(i+1)
+		voters[i] = fmt.Sprintf("%d@%s:%s", i+1, b.local(1), base64.RawURLEncoding.EncodeToString(id))
+	}
+	return strings.Join(voters, ",")
 }
 
 func (c *Cluster) controllers() string {
@@ -136,11 +144,23 @@ func (c *Cluster) Add(tb testing.TB) *Broker {
 	return b
 }
 
-// Wipe removes a broker's data folder, which its next start makes anew.
+// Wipe removes a broker's data folder, which its next start makes anew. The command is the same, but for the first broker: it
+// was started without a member to join, and would be another cluster's first.
 func (c *Cluster) Wipe(tb testing.TB, b *Broker) {
 	tb.Helper()
 	if err := os.RemoveAll(b.DataDir); err != nil {
 		tb.Fatal(err)
+	}
+	if c.Kind == Kafka {
+		b.formatKafka(tb, "--initial-controllers", c.voters())
+		return
+	}
+	if len(b.cfg.seat.join) == 0 {
+		for _, other := range c.Brokers {
+			if other != b {
+				b.cfg.seat.join = append(b.cfg.seat.join, other.ClusterAddr())
+			}
+		}
 	}
 }
 
@@ -234,6 +254,12 @@ const (
 var steady struct {
 	sync.Mutex
 	next int
+}
+
+// SteadyAddr is an address on loopback whose port no client is given by chance while nobody listens there.
+func SteadyAddr(tb testing.TB) string {
+	tb.Helper()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(steadyPort(tb)))
 }
 
 func steadyPort(tb testing.TB) int {
