@@ -162,7 +162,9 @@ func (l *Leader) Tick(now time.Time) Effects {
 	if l.mayPropose() && slices.ContainsFunc(l.followers, func(r follower) bool { return lags(&r) }) {
 		l.propose(func(r *follower) bool { return r.inISR && !lags(r) })
 		e.Propose = true
+		return e
 	}
+	e.Propose = l.proposeIdle()
 	return e
 }
 
@@ -174,6 +176,9 @@ func (l *Leader) Deadline() time.Time {
 	var at time.Time
 	for i := range l.followers {
 		r := &l.followers[i]
+		if due := later(l.now, l.hold); l.idles(r) && (at.IsZero() || due.Before(at)) {
+			at = due
+		}
 		if !r.inISR && !l.eligible(r) || r.end >= l.end {
 			continue
 		}
@@ -204,8 +209,23 @@ func (l *Leader) Assigned(now time.Time, a Assignment) Effects {
 		l.proposal, l.hold = proposal{}, time.Time{}
 	}
 	l.assign(now, a)
-	return l.advance()
+	e := l.advance()
+	e.Propose = l.proposeIdle()
+	return e
 }
+
+// proposeIdle proposes those that have everything and are not in sync. They do not ask again while nothing is appended, and may
+// have fetched for the last time before the metadata said that their broker is alive, or before the controller refused.
+func (l *Leader) proposeIdle() bool {
+	if !l.mayPropose() || !slices.ContainsFunc(l.followers, func(r follower) bool { return l.idles(&r) }) {
+		return false
+	}
+	l.propose(func(r *follower) bool { return r.inISR || l.idles(r) })
+	return true
+}
+
+// idles says that a follower may join and has nothing to fetch that would say so.
+func (l *Leader) idles(r *follower) bool { return l.joins(r) && r.end >= l.end }
 
 // assign takes over what the metadata says.
 func (l *Leader) assign(now time.Time, a Assignment) {

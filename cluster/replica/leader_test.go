@@ -287,6 +287,32 @@ func TestTheHighWatermarkWaitsForWhoComesBack(t *testing.T) {
 	}
 }
 
+// TestAnIdleFollowerComesBack: it has fetched for the last time before the metadata said that its broker is alive, or before the
+// controller refused; nothing is appended, so it does not ask again.
+func TestAnIdleFollowerComesBack(t *testing.T) {
+	a := three(1, 2)
+	for i := range a.Candidates {
+		a.Candidates[i].Alive = a.Candidates[i].ID != 3
+	}
+	l := NewLeader(lag, t0, a, 10, 10)
+	fetch(t, l, t0, 2, 10)
+	if e := fetch(t, l, t0, 3, 10); e.Propose {
+		t.Fatalf("broker 3 is fenced: %+v", e)
+	}
+	a = three(1, 2)
+	if e := l.Assigned(after(1), a); !e.Propose {
+		t.Fatalf("broker 3 is alive now: %+v", e)
+	}
+	l.Refused(after(1), protocol.IneligibleReplica)
+	due := l.Deadline()
+	if e := l.Tick(due); !due.After(after(1)) || !e.Propose {
+		t.Errorf("the controller refused, due %v: %+v", due, e)
+	}
+	if c, ok := l.Proposal(); !ok || len(c.ISR) != 3 {
+		t.Errorf("proposed: %+v", c)
+	}
+}
+
 // TestWhatFollowsFromEachAnswer: only a clear no ends the wait for whom a proposal adds.
 func TestWhatFollowsFromEachAnswer(t *testing.T) {
 	for _, c := range []struct {
