@@ -118,7 +118,7 @@ func (f *replicaFetch) start(now time.Time) protocol.Code {
 			ss.remove(req.SessionID)
 		}
 		f.full = true
-		f.s = &replicaSession{replica: req.ReplicaID, conn: f.r.conn, epoch: 1, parts: map[partID]*replicaPart{}}
+		f.s = &replicaSession{replica: req.ReplicaID, under: req.ReplicaEpoch, conn: f.r.conn, epoch: 1, parts: map[partID]*replicaPart{}}
 		if req.SessionEpoch == sessionEpochFull {
 			ss.begin(f.s, now)
 		}
@@ -128,7 +128,7 @@ func (f *replicaFetch) start(now time.Time) protocol.Code {
 		return protocol.None
 	}
 	s := ss.get(req.SessionID, now)
-	if s == nil || s.replica != req.ReplicaID {
+	if s == nil || s.replica != req.ReplicaID || s.under != req.ReplicaEpoch {
 		return protocol.FetchSessionIDNotFound
 	}
 	s.mu.Lock()

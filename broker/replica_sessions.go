@@ -29,6 +29,7 @@ type replicaSessions struct {
 type replicaSession struct {
 	id      int32
 	replica protocol.BrokerID
+	under   int64 // the registration of the broker: under another it has to say again where it is in all partitions
 	conn    *conn // by which it was begun
 
 	news    atomic.Pointer[replicaPart] // a stack of those that something has happened in

@@ -57,7 +57,7 @@ func (c *checker) members() {
 	}
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
 		for place := range c.whole {
-			if p := groups[group][place.partition]; p == nil || !p.read[place.offset] {
+			if p := groups[group][place.partition]; p != nil && !p.read[place.offset] {
 				c.add("unread", "group %s has not read %v", group, place)
 			}
 		}

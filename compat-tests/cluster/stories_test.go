@@ -47,6 +47,7 @@ func (s *stage) pause(d time.Duration) {
 
 func killEach(s *stage) {
 	for _, b := range s.cluster.Brokers {
+		s.pause(time.Second)
 		s.say("kill -9 of %s", b.Addr)
 		b.Kill(s.t)
 		s.flowing()
@@ -59,6 +60,7 @@ func killEach(s *stage) {
 // killAll ends all brokers at once, while records are on their way.
 func killAll(s *stage) {
 	for range 3 {
+		s.pause(time.Second)
 		s.say("kill -9 of all")
 		for _, b := range s.cluster.Brokers {
 			b.Kill(s.t)
@@ -73,6 +75,7 @@ func killAll(s *stage) {
 
 func freezeController(s *stage) {
 	for range 2 {
+		s.pause(time.Second)
 		b := s.controller()
 		s.say("SIGSTOP to the controller, %s", b.Addr)
 		b.Freeze(s.t)
@@ -86,6 +89,7 @@ func freezeController(s *stage) {
 
 func loseFolder(s *stage) {
 	for _, b := range s.cluster.Brokers {
+		s.pause(time.Second)
 		s.say("kill -9 of %s, and its folder is gone", b.Addr)
 		b.Kill(s.t)
 		s.cluster.Wipe(s.t, b)
@@ -98,6 +102,7 @@ func loseFolder(s *stage) {
 
 func rollingRestart(s *stage) {
 	for _, b := range s.cluster.Brokers {
+		s.pause(time.Second)
 		s.say("SIGTERM to %s", b.Addr)
 		b.Stop(s.t)
 		b.Run(s.t)
@@ -109,6 +114,7 @@ func rollingRestart(s *stage) {
 
 // grow adds a broker, partitions and a topic while everybody works.
 func grow(s *stage) {
+	s.pause(time.Second)
 	b := s.cluster.Add(s.t)
 	s.say("a fourth broker, %s", b.Addr)
 	s.flowing()

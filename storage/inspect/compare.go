@@ -147,7 +147,7 @@ func (c *Comparer) pair(tp protocol.TopicPartition, a, b replica) error {
 		}
 		ids[i] = id
 	}
-	if ids[0] != ids[1] {
+	if known := ids[0] != (protocol.TopicID{}) && ids[1] != (protocol.TopicID{}); known && ids[0] != ids[1] {
 		found.What = fmt.Sprintf("the topic's id is %v and %v: one of them is a topic that was deleted", ids[0], ids[1])
 		c.differ(found)
 		return nil
