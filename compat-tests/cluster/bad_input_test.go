@@ -57,7 +57,8 @@ func newKey() string {
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	if harness.UnderTest() != harness.Moldau {
-		t.Skip("these are moldau's own commands")
+		t.Log("these are moldau's own commands")
+		return
 	}
 	key := newKey()
 	c := harness.StartCluster(t, harness.ClusterConfig{Properties: map[string]string{"moldau.gossip.key": key}})

@@ -102,11 +102,16 @@ func (x *shifting) freeze() {
 }
 
 func (x *shifting) term() {
-	if b := x.one(); x.well(b) {
+	if b := x.one(); x.well(b) && x.answers(b) { // a process that has just been started does not know the signal yet
 		x.say("SIGTERM to %s", b.Addr)
 		b.Stop(x.t)
 		x.down[b] = x.later()
 	}
+}
+
+func (x *shifting) answers(b *harness.Broker) bool {
+	_, err := b.Metadata(x.ctx, time.Second)
+	return err == nil
 }
 
 // all kills everybody, frozen or not.
