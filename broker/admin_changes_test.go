@@ -52,7 +52,8 @@ func TestRule008_FeaturesAreNamedWhenTheyWork(t *testing.T) {
 		}
 		want := []kmsg.ApiVersionsResponseSupportedFeature{{Name: "metadata.version", MinVersion: 7, MaxVersion: 33}}
 		if v >= 4 { // KAFKA-17011: clients of version 3 do not take features that begin at 0
-			want = append(want, kmsg.ApiVersionsResponseSupportedFeature{Name: "group.version", MaxVersion: 1})
+			want = append(want, kmsg.ApiVersionsResponseSupportedFeature{Name: "eligible.leader.replicas.version", MaxVersion: 1},
+				kmsg.ApiVersionsResponseSupportedFeature{Name: "group.version", MaxVersion: 1})
 		}
 		if !reflect.DeepEqual(resp.SupportedFeatures, want) {
 			t.Errorf("v%d: supported %+v", v, resp.SupportedFeatures)
@@ -67,7 +68,7 @@ func TestRule008_FeaturesAreNamedWhenTheyWork(t *testing.T) {
 				t.Errorf("v%d: finalized %+v", v, f)
 			}
 		}
-		if want := map[string]int16{"metadata.version": 33, "group.version": 1}; !maps.Equal(levels, want) {
+		if want := map[string]int16{"metadata.version": 33, "group.version": 1, "eligible.leader.replicas.version": 1}; !maps.Equal(levels, want) {
 			t.Errorf("C93: v%d: finalized %v", v, levels)
 		}
 	})

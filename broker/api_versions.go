@@ -19,14 +19,20 @@ import (
 // are not answered yet is not named, because clients take a named one for a promise.
 var supportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{
 	{Name: "metadata.version", MinVersion: 7, MaxVersion: 33}, // 3.3-IV3 to 4.4-IV2
+	{Name: elrVersion, MinVersion: 0, MaxVersion: 1},          // 1: replicas that have left the ISR may lead (KIP-966)
 	{Name: groupVersion, MinVersion: 0, MaxVersion: 1},        // 1: consumer groups (KIP-848)
 }
 
 // groupVersion is the feature that says whether there are consumer groups.
 const groupVersion = "group.version"
 
+// elrVersion is the feature that says whether the controller keeps eligible leader replicas.
+const elrVersion = "eligible.leader.replicas.version"
+
 // initialFeatures is what a new cluster finalizes.
-var initialFeatures = []meta.Feature{{Name: groupVersion, Level: 1}, {Name: "metadata.version", Level: 33}}
+var initialFeatures = []meta.Feature{
+	{Name: elrVersion, Level: 1}, {Name: groupVersion, Level: 1}, {Name: "metadata.version", Level: 33},
+}
 
 func handleAPIVersions(b *Broker, r *request) {
 	req := r.msg.(*kmsg.ApiVersionsRequest)
