@@ -81,7 +81,8 @@ type group struct {
 	members []*member
 	cut     map[uint64]bool
 	queue   []Message
-	tap     func(Message) // sees all that is sent; may be nil
+	tap     func(Message)      // sees all that is sent; may be nil
+	lose    func(Message) bool // may be nil
 }
 
 // newGroup is one voter and n-1 strangers that wait to be added.
@@ -145,7 +146,7 @@ func (g *group) settle() {
 		g.queue = nil
 		for _, msg := range queue {
 			for _, m := range g.members {
-				if m.id != msg.To || m.log == nil || g.cut[m.id] {
+				if m.id != msg.To || m.log == nil || g.cut[m.id] || g.lose != nil && g.lose(msg) {
 					continue
 				}
 				if err := m.log.Step(msg.Data); err != nil {

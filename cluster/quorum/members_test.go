@@ -326,3 +326,121 @@ func TestALeaderThatIsNoneAnyMoreIsNotConfirmed(t *testing.T) {
 		t.Errorf("%v, %+v", err, old.ready)
 	}
 }
+
+// TestASnapshotKeepsTermAndVote: they are in the log file, which a snapshot replaces.
+func TestASnapshotKeepsTermAndVote(t *testing.T) {
+	g := grown(t, 3)
+	g.append("one")
+	g.run(2)
+	for _, m := range g.members {
+		before := m.log.raft.BasicStatus().HardState
+		if err := m.snapshot(); err != nil {
+			t.Fatal(err)
+		}
+		again := &member{id: m.id, node: m.node, disk: m.disk.CrashClone(rand.New(rand.NewPCG(1, 1)), 0)}
+		if err := again.open(true); err != nil {
+			t.Fatal(err)
+		}
+		after := again.log.raft.BasicStatus().HardState
+		if after.GetTerm() != before.GetTerm() || after.GetVote() != before.GetVote() || after.GetCommit() != before.GetCommit() {
+			t.Errorf("node %d had %v and has %v", m.node, before, after)
+		}
+	}
+}
+
+// TestALeaderLeadsOnceAllBeforeItIsCommitted: what it decides must build on everything that earlier leaders have committed, and
+// it knows that only when an entry of its own term is.
+func TestALeaderLeadsOnceAllBeforeItIsCommitted(t *testing.T) {
+	g := grown(t, 3)
+	old := g.leader()
+	next := g.members[(slices.Index(g.members, old)+1)%3]
+	third := g.members[(slices.Index(g.members, old)+2)%3]
+	if _, _, err := old.log.Append([]byte("under way")); err != nil {
+		t.Fatal(err)
+	}
+	pass := func(from, to *member) {
+		t.Helper()
+		out, err := from.process()
+		for _, m := range out {
+			if err == nil && m.To == to.id {
+				err = to.log.Step(m.Data)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass(old, next)
+	pass(next, old)
+	for _, m := range []*member{next, third} {
+		m.log.ForgetLeader(old.id)
+	}
+	next.log.Campaign()
+	for range 3 {
+		pass(next, third)
+		if st := next.log.raft.BasicStatus(); st.Lead == next.id {
+			break
+		}
+		pass(third, next)
+	}
+	if _, err := next.process(); err != nil {
+		t.Fatal(err)
+	}
+	if st := next.log.raft.BasicStatus(); st.Lead != next.id {
+		t.Fatalf("%+v", st)
+	}
+	if next.log.leader.Leading || len(next.lines) > 0 {
+		t.Errorf("%+v with %q", next.log.leader, next.lines)
+	}
+	if _, _, err := next.log.Append([]byte("x")); !errors.Is(err, ErrNotLeader) {
+		t.Error(err)
+	}
+	g.run(3)
+	if !next.log.leader.Leading || !slices.Equal(next.lines, []string{"under way"}) {
+		t.Errorf("%+v with %q", next.log.leader, next.lines)
+	}
+}
+
+// TestALostPieceIsSentAgain soon, and not after the whole transfer was given up.
+func TestALostPieceIsSentAgain(t *testing.T) {
+	g := newGroup(t, 1)
+	for i := range 20 {
+		g.append(fmt.Sprint(i, strings.Repeat("x", 100_000)))
+	}
+	if err := g.members[0].snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	m := g.add(true)
+	rng := rand.New(rand.NewPCG(1, 1))
+	pieces := 0
+	g.lose = func(msg Message) bool {
+		if msg.Data[0] == byte(msgPiece) {
+			pieces++
+		}
+		return msg.Data[0] == byte(msgPiece) && (pieces < 5 || rng.IntN(3) == 0)
+	}
+	g.change(MemberChange{AddLearners: []uint64{m.id}})
+	ticks := 0
+	for ; len(m.lines) < 20 && ticks < 10*abandonTicks; ticks++ {
+		g.run(1)
+	}
+	if ticks > abandonTicks {
+		t.Errorf("after %d ticks %d lines are there", ticks, len(m.lines))
+	}
+}
+
+// TestAnOldWordOfRemovalIsNotBelieved: it was sent before this node became a member.
+func TestAnOldWordOfRemovalIsNotBelieved(t *testing.T) {
+	g := grown(t, 3)
+	g.append("one")
+	g.run(2)
+	m := g.members[2]
+	stale := g.members[1].log.encode(msgKnown, m.id, 3, 2, 0)
+	if err := m.log.Step(stale); err != nil || m.log.Status().Removed {
+		t.Errorf("%v, %+v", err, m.log.Status())
+	}
+	news := g.members[1].log.encode(msgKnown, m.id, uint64(m.log.Status().Commit)+1, 2, 0)
+	if err := m.log.Step(news); err != nil || !m.log.Status().Removed {
+		t.Errorf("%v, %+v", err, m.log.Status())
+	}
+}

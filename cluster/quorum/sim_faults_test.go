@@ -183,10 +183,11 @@ func (w *world) mischief() error {
 			s.log.Unreachable(w.nodes[w.rng.IntN(len(w.nodes))].id)
 		case 8:
 			s.log.ForgetLeader(s.log.leader.Leader)
-		case 9:
-			if err := w.beginStorm(); err != nil {
-				return err
-			}
+		}
+	}
+	if w.rng.IntN(w.storming) == 0 {
+		if err := w.beginStorm(); err != nil {
+			return err
 		}
 	}
 	if w.rng.IntN(12) == 0 {

@@ -185,8 +185,10 @@ type world struct {
 	stops   int // one in so many: what happens to a node in a tick
 	cutting int // likewise, to the network
 	saving  int // likewise, snapshots at an entry
-	storms  int
-	storm   int // rounds left in which voters start anew, but for the candidates
+
+	storming int // likewise, two that look for votes in a tick
+	storms   int
+	storm    int // rounds left in which voters start anew, but for the candidates
 
 	candidates [2]*simNode
 	faults     bool
@@ -211,6 +213,10 @@ func newWorld(t *testing.T, seed uint64, plants simPlants) *world {
 	w.loss, w.slow = w.rng.IntN(4)*5, w.rng.IntN(4)*10
 	w.stops = []int{400, 1500, 6000}[w.rng.IntN(3)]
 	w.cutting = []int{15, 40, 400}[w.rng.IntN(3)]
+	w.storming = []int{200, 1000}[w.rng.IntN(2)]
+	if plants.noVote {
+		w.storming, w.cutting, w.stops, w.loss, w.slow = 15, 4000, 6000, 0, 0
+	}
 	w.saving = []int{100, 300, 3000}[w.rng.IntN(3)]
 	return w
 }
@@ -225,6 +231,9 @@ func (w *world) say(format string, args ...any) {
 
 func (w *world) run() error {
 	n := 1 + w.rng.IntN(7)
+	if w.plants.noVote {
+		n = 4 + w.rng.IntN(2)
+	}
 	for i := range n {
 		if err := w.boot(i > 0); err != nil {
 			return err

@@ -36,6 +36,7 @@ type outgoing struct {
 	wanted uint64   // bytes that have arrived
 	heard  int64    // ticks when wanted grew last
 	sent   int64    // ticks when a piece was sent last
+	again  bool     // what is wanted has been sent again already
 }
 
 // incoming is a snapshot from the leader.
@@ -122,10 +123,12 @@ func (l *Log) stepWant(from uint64, t transfer) error {
 		l.raft.ReportSnapshot(from, raft.SnapshotFinish)
 		return nil
 	case t.offset > o.wanted:
-		o.wanted, o.heard = t.offset, l.now
+		o.wanted, o.heard, o.again = t.offset, l.now, false
 		o.offset = max(o.offset, o.wanted)
 	case t.offset == 0 && o.wanted > 0: // it has begun anew
 		o.wanted, o.offset = 0, 0
+	case t.offset == o.wanted && !o.again: // a piece was lost, and the one behind it was not
+		o.offset, o.again = o.wanted, true
 	}
 	l.sendPieces(from, o)
 	return nil
@@ -143,7 +146,7 @@ func (l *Log) tickTransfers() {
 			l.endTransfer(to)
 			l.raft.ReportSnapshot(to, raft.SnapshotFailure)
 		case l.now-max(o.heard, o.sent) >= resendTicks:
-			o.offset = o.wanted
+			o.offset, o.again = o.wanted, false
 			l.sendPieces(to, o)
 		}
 	}
