@@ -47,6 +47,9 @@ type PartitionStatus struct {
 // Quorum asks the leader of the metadata quorum for its state.
 func (b *Broker) Quorum(ctx context.Context) (cluster.QuorumStatus, error) { return b.node.Quorum(ctx) }
 
+// Voters is how many brokers vote in the metadata quorum, as far as this one knows.
+func (b *Broker) Voters() int { return b.node.Voters() }
+
 // NodeStatus says who this broker is and whom it knows.
 func (b *Broker) NodeStatus() NodeStatus {
 	im := b.image()

@@ -23,6 +23,8 @@ type JoinConfig struct {
 
 	// Patience is for how long members that do not answer are asked again. Default 60 s.
 	Patience time.Duration
+
+	young bool // it has not been asked for long
 }
 
 // ErrJoin says that no cluster has taken this broker in.
@@ -35,6 +37,9 @@ const (
 	joinRetryEvery = 250 * time.Millisecond
 	joinSayEvery   = 5 * time.Second
 	joinCallTime   = 10 * time.Second
+
+	// takenPatience is how long an id that is in use is asked for again: its owner may be this broker's last life.
+	takenPatience = 5 * time.Second
 )
 
 // admitAsk is sent to any member, which passes it to the controller.
@@ -64,6 +69,7 @@ func (a *Address) Admit(ctx context.Context, cfg JoinConfig) (Identity, []string
 	start := time.Now()
 	said := time.Time{}
 	for {
+		cfg.young = time.Since(start) < takenPatience
 		answer, faults, err := a.askAll(ctx, cfg, id)
 		if err != nil {
 			return Identity{}, nil, err
@@ -129,7 +135,8 @@ func (a *Address) askOne(ctx context.Context, addr string, cfg JoinConfig, id Id
 		return nil, true, err
 	}
 	if err := answer.Outcome.Err(); err != nil {
-		return nil, protocol.CodeOf(err).Retriable(), fmt.Errorf("%s: %w", addr, err)
+		again := protocol.CodeOf(err).Retriable() || cfg.young && errors.Is(err, protocol.DuplicateBrokerRegistration)
+		return nil, again, fmt.Errorf("%s: %w", addr, err)
 	}
 	if cfg.ClusterID != "" && answer.ClusterID != cfg.ClusterID {
 		return nil, false, fmt.Errorf("%w: %s is in cluster %s, this broker belongs to %s; name a member of that with --join, or "+

@@ -32,6 +32,12 @@ type seatAsk struct {
 	Addr   string
 }
 
+// asked is who wants to be a member.
+type asked struct {
+	node protocol.BrokerID
+	at   time.Time
+}
+
 // seatAnswer names the leader, who alone can do something about it.
 type seatAnswer struct {
 	Taken  bool
@@ -49,7 +55,7 @@ func (n *Node) answerSeat(_ context.Context, _ link.Peer, body []byte) ([]byte, 
 	}
 	n.order(func() {
 		n.peers.hear(ask.Quorum, ask.Addr)
-		n.r.asked[ask.Quorum] = time.Now()
+		n.r.asked[ask.Quorum] = asked{node: ask.NodeID, at: time.Now()}
 		n.tendMembersNow(time.Now())
 	})
 	return n.wire.encode(seatAnswer{Taken: true}), nil
@@ -106,6 +112,7 @@ func (n *Node) askForSeat() {
 func (n *Node) membersAre(m quorum.Members) {
 	n.r.members = m
 	n.alone.Store(n.solo())
+	n.voters.Store(int32(len(m.Voters)))
 	n.member.Store(slices.Contains(m.Voters, n.self.Quorum) || slices.Contains(m.Learners, n.self.Quorum))
 	n.cfg.Logger.Debug("members of the metadata quorum", "voters", m.Voters, "learners", m.Learners)
 }
@@ -122,8 +129,9 @@ func (n *Node) tendMembersNow(now time.Time) {
 		return
 	}
 	n.r.tended = now
-	for q, at := range n.r.asked {
-		if now.Sub(at) > askedFor {
+	for q, a := range n.r.asked {
+		known, ok := n.Image().Node(a.node)
+		if now.Sub(a.at) > askedFor || ok && known.Quorum != q { // another has its id by now
 			delete(n.r.asked, q)
 		}
 	}

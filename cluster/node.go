@@ -125,6 +125,7 @@ type Node struct {
 	lead    atomic.Pointer[leader]     // likewise
 	alone   atomic.Bool                // the quorum is this node, and nobody else is known
 	member  atomic.Bool                // of the quorum
+	voters  atomic.Int32               // how many vote, as far as this node knows
 	dropped atomic.Bool                // Abandon was called
 	changes chan struct{}
 	calls   chan call
@@ -145,7 +146,8 @@ type Node struct {
 		controller *meta.Controller // nil: this node does not lead, or not yet
 		inflight   []entry          // sorted by index
 		members    quorum.Members
-		asked      map[uint64]time.Time // who has asked for a place, and when
+		executed   executed
+		asked      map[uint64]asked     // who has asked for a place
 		silent     map[uint64]time.Time // members without a lease, and since when
 		tended     time.Time
 		broken     error
@@ -164,7 +166,8 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		inbox: make(chan message, inboxMax), orders: make(chan func(), ordersMax),
 		stopped: make(chan struct{}),
 	}
-	n.r.asked, n.r.silent = map[uint64]time.Time{}, map[uint64]time.Time{}
+	n.r.asked, n.r.silent = map[uint64]asked{}, map[uint64]time.Time{}
+	n.r.executed.begin(0)
 	n.setLeader(leader{})
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	err := n.open(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"moldau.io/moldau/cluster/link"
@@ -17,6 +18,13 @@ var (
 
 	// errNotTaken says that a command was certainly not executed, nor will be, so that it can be given to another.
 	errNotTaken = errors.New("not taken by the controller")
+
+	// errLost says that the answer to a command was lost. It may have been executed, or may be yet.
+	errLost = errors.New("the answer was lost")
+
+	// errExecuted says that a command has been executed, whose answer was lost with the controller that gave it.
+	errExecuted = protocol.Errorf(protocol.RequestTimedOut,
+		"the change was made, but the controller was lost before it could say how")
 
 	// errUnknown says that a command may have been executed, or may be yet.
 	errUnknown = protocol.Errorf(protocol.RequestTimedOut,
@@ -36,7 +44,12 @@ const (
 // call is a command on its way to the controller, and where its answer goes.
 type call struct {
 	cmd  meta.Command
+	id   uint64      // of one that must not be executed twice, once it has been given to another broker; else 0
 	done chan result // has room for the one answer, so that giving it never waits
+
+	// again says that an answer has been lost already, and floor is metadata that is older than any execution.
+	again bool
+	floor int64
 }
 
 // result is what became of a call. offset is that of the metadata which has its outcome.
@@ -55,10 +68,13 @@ func (n *Node) Propose(ctx context.Context, cmd meta.Command) (meta.Reply, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeMax)
 	defer cancel()
+	c := call{cmd: cmd, floor: n.Image().Offset()}
 	for {
 		lead := n.lead.Load()
-		r := n.proposeTo(ctx, lead, cmd)
-		if !errors.Is(r.err, errNotTaken) {
+		r := n.proposeTo(ctx, lead, &c)
+		if errors.Is(r.err, errLost) {
+			c.again = true
+		} else if !errors.Is(r.err, errNotTaken) {
 			if err := n.awaitImage(ctx, r.offset); err != nil {
 				return nil, err
 			}
@@ -76,12 +92,12 @@ func (n *Node) Propose(ctx context.Context, cmd meta.Command) (meta.Reply, error
 }
 
 // proposeTo gives a command to the leader of the quorum.
-func (n *Node) proposeTo(ctx context.Context, lead *leader, cmd meta.Command) result {
+func (n *Node) proposeTo(ctx context.Context, lead *leader, c *call) result {
 	switch {
 	case lead.broken != nil:
 		return result{err: lead.broken}
 	case lead.here:
-		return n.proposeHere(ctx, cmd)
+		return n.proposeHere(ctx, *c)
 	case lead.quorum == 0 || lead.quorum == n.self.Quorum || n.addr == nil:
 		return result{err: errNotTaken} // until there is one, and it is ready
 	}
@@ -89,12 +105,15 @@ func (n *Node) proposeTo(ctx context.Context, lead *leader, cmd meta.Command) re
 	if addr == "" {
 		return result{err: errNotTaken}
 	}
-	return n.forward(ctx, lead, addr, cmd)
+	if c.id == 0 && !repeatable(c.cmd) {
+		c.id = rand.Uint64() | 1
+	}
+	return n.forward(ctx, lead, addr, *c)
 }
 
 // proposeHere gives a command to this node's own controller.
-func (n *Node) proposeHere(ctx context.Context, cmd meta.Command) result {
-	c := call{cmd: cmd, done: make(chan result, 1)}
+func (n *Node) proposeHere(ctx context.Context, c call) result {
+	c.done = make(chan result, 1)
 	select {
 	case n.calls <- c:
 	case <-ctx.Done():
@@ -117,6 +136,14 @@ func (n *Node) proposeHere(ctx context.Context, cmd meta.Command) result {
 	}
 }
 
+// proposeAsk is a forwarded command.
+type proposeAsk struct {
+	Command []byte
+	ID      uint64
+	Again   bool
+	Floor   int64
+}
+
 // proposeAnswer is what a forwarded command is answered with.
 type proposeAnswer struct {
 	NotTaken bool
@@ -126,7 +153,7 @@ type proposeAnswer struct {
 }
 
 // forward gives a command to another broker's controller. It does not wait longer than that leads.
-func (n *Node) forward(ctx context.Context, lead *leader, addr string, cmd meta.Command) result {
+func (n *Node) forward(ctx context.Context, lead *leader, addr string, c call) result {
 	outer := ctx
 	ctx, cancel := context.WithCancel(outer)
 	defer cancel()
@@ -138,9 +165,10 @@ func (n *Node) forward(ctx context.Context, lead *leader, addr string, cmd meta.
 		}
 		cancel()
 	}()
-	b, err := n.addr.link.Call(ctx, addr, methodPropose, n.wire.encodeCommand(cmd))
+	ask := proposeAsk{Command: n.wire.encodeCommand(c.cmd), ID: c.id, Again: c.again, Floor: c.floor}
+	b, err := n.addr.link.Call(ctx, addr, methodPropose, n.wire.encode(ask))
 	if err != nil {
-		return result{err: n.unanswered(outer, cmd, err)}
+		return result{err: n.unanswered(outer, c.cmd, err)}
 	}
 	var answer proposeAnswer
 	if err := n.wire.decode(b, &answer); err != nil {
@@ -168,14 +196,14 @@ func (n *Node) unanswered(ctx context.Context, cmd meta.Command, err error) erro
 		return ErrClosed
 	case errors.Is(err, link.ErrUnreachable), errors.Is(err, link.ErrBusy), repeatable(cmd):
 		return errNotTaken
-	case errors.Is(err, link.ErrLost), errors.Is(err, context.Canceled):
-		return errUnknown
+	case errors.Is(err, link.ErrLost), errors.Is(err, context.Canceled), errors.Is(err, protocol.NotController):
+		return errLost
 	}
 	return err
 }
 
 // repeatable says that giving a command twice does what giving it once does, so that one whose outcome is unknown can be
-// given again. A repeated change of the ISR is refused for its partition epoch, which its leader understands.
+// given again without a number. A repeated change of the ISR is refused for its partition epoch, which its leader understands.
 func repeatable(cmd meta.Command) bool {
 	switch cmd.(type) {
 	case meta.RegisterBroker, meta.BrokerHeartbeat, meta.BrokerGone, meta.AdmitNode, meta.DrainBroker, meta.AlterPartition,
@@ -188,7 +216,11 @@ func repeatable(cmd meta.Command) bool {
 // answerPropose takes a command from another broker. It is not passed on: a broker that has asked the wrong one hears so,
 // and looks for the leader again.
 func (n *Node) answerPropose(ctx context.Context, _ link.Peer, body []byte) ([]byte, error) {
-	cmd, err := n.wire.decodeCommand(body)
+	var ask proposeAsk
+	if err := n.wire.decode(body, &ask); err != nil {
+		return nil, err
+	}
+	cmd, err := n.wire.decodeCommand(ask.Command)
 	if err != nil {
 		return n.wire.encode(proposeAnswer{Outcome: meta.OutcomeOf(protocol.Errorf(protocol.UnsupportedVersion,
 			"the controller's broker does not know this command: %v", err))}), nil
@@ -196,7 +228,7 @@ func (n *Node) answerPropose(ctx context.Context, _ link.Peer, body []byte) ([]b
 	if !n.lead.Load().here {
 		return n.wire.encode(proposeAnswer{NotTaken: true}), nil
 	}
-	r := n.proposeHere(ctx, cmd)
+	r := n.proposeHere(ctx, call{cmd: cmd, id: ask.ID, again: ask.Again, floor: ask.Floor})
 	answer := proposeAnswer{Offset: r.offset}
 	switch {
 	case errors.Is(r.err, ErrClosed):

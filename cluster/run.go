@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"moldau.io/moldau/cluster/link"
@@ -157,6 +158,10 @@ func (n *Node) take(calls []call) {
 			c.done <- result{err: n.noController()}
 			continue
 		}
+		if err := n.twice(c, e); err != nil {
+			c.done <- result{err: err}
+			continue
+		}
 		recs, reply, err := n.r.controller.Handle(now, c.cmd)
 		if err == nil {
 			err = n.r.controller.Apply(recs...)
@@ -171,6 +176,26 @@ func (n *Node) take(calls []call) {
 		}
 	}
 	n.put(made, e)
+}
+
+// twice says why a call must not be executed: it has been, as far as can be known.
+func (n *Node) twice(c call, now entry) error {
+	if c.id == 0 {
+		return nil
+	}
+	same := func(other call) bool { return other.id == c.id }
+	if n.r.executed.knows(c.id) || slices.ContainsFunc(now.calls, same) {
+		return errExecuted
+	}
+	for _, e := range n.r.inflight {
+		if slices.ContainsFunc(e.calls, same) {
+			return errExecuted
+		}
+	}
+	if c.again && c.floor < n.r.executed.since {
+		return errUnknown
+	}
+	return nil
 }
 
 func (n *Node) noController() error {
@@ -195,7 +220,7 @@ func (n *Node) put(recs []meta.Record, e entry) {
 		e.answer(nil, n.Image().Offset())
 		return
 	}
-	index, term, err := n.r.log.Append(meta.AppendRecords(nil, recs))
+	index, term, err := n.r.log.Append(encodeEntry(recs, e.numbers()))
 	if err != nil {
 		// The controller has run ahead of a log that did not follow.
 		n.r.controller = nil
@@ -208,6 +233,16 @@ func (n *Node) put(recs []meta.Record, e entry) {
 	n.r.controller.Logged(index)
 	e.index, e.term = index, term
 	n.r.inflight = append(n.r.inflight, e)
+}
+
+// numbers are those of the calls that must not be executed again.
+func (e entry) numbers() (ids []uint64) {
+	for i, c := range e.calls {
+		if c.id != 0 && e.results[i].err == nil {
+			ids = append(ids, c.id)
+		}
+	}
+	return ids
 }
 
 // answer tells the callers; with err where that is not nil.
@@ -317,15 +352,17 @@ func (n *Node) apply(rd quorum.Ready) error {
 		if im, err = meta.Empty().With(rd.Snapshot.Index, recs...); err != nil {
 			return fmt.Errorf("read metadata snapshot: %w", err)
 		}
+		n.r.executed.begin(rd.Snapshot.Index)
 	}
 	for _, e := range rd.Entries {
-		recs, err := meta.DecodeRecords(e.Data)
+		recs, calls, err := decodeEntry(e.Data)
 		if err != nil {
 			return fmt.Errorf("read metadata entry %d: %w", e.Index, err)
 		}
 		if im, err = im.With(e.Index, recs...); err != nil {
 			return fmt.Errorf("apply metadata entry %d: %w", e.Index, err)
 		}
+		n.r.executed.add(e.Index, calls)
 		n.committed(e)
 	}
 	if im != n.Image() {

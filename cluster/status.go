@@ -38,6 +38,10 @@ func (n *Node) Controller() protocol.BrokerID {
 	return n.brokerOf(n.lead.Load().quorum)
 }
 
+// Voters is how many vote in the quorum, as far as this node knows. A voter that does not know yet that it is one cannot take
+// over from a leader that dies.
+func (n *Node) Voters() int { return int(n.voters.Load()) }
+
 func (n *Node) brokerOf(quorum uint64) protocol.BrokerID {
 	if quorum == n.self.Quorum {
 		return n.cfg.NodeID

@@ -51,11 +51,13 @@ func StartCluster(t testing.TB, n int, o Options) []*Broker {
 	case n >= 3:
 		want = 3
 	}
-	all[0].AwaitVoters(want)
+	for _, b := range all {
+		b.AwaitVoters(want)
+	}
 	return all
 }
 
-// AwaitVoters waits until so many brokers vote in the metadata quorum.
+// AwaitVoters waits until so many brokers vote in the metadata quorum, and this one knows.
 func (b *Broker) AwaitVoters(want int) {
 	b.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), readyTime)
@@ -71,7 +73,7 @@ func (b *Broker) AwaitVoters(want int) {
 				voters++
 			}
 		}
-		if voters == want && len(st.Members) >= want {
+		if voters == want && b.Voters() == want {
 			return
 		}
 		time.Sleep(2 * time.Millisecond)
