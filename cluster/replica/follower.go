@@ -116,6 +116,10 @@ func (f *Follower) Fetched(r FetchResult) (FollowerEffects, error) {
 		return f.Failed(), nil
 	case r.Diverges:
 		return f.diverged(r.Diverging)
+	case r.Bytes > 0 && r.First < f.log.End && r.LogStart >= f.log.End && f.log.Start < f.log.End:
+		// The leader's log begins inside of a batch, and here there is only what it has deleted, which may even be other
+		// records: where an epoch ended is not known any more below the leader's start.
+		return f.anew(r.LogStart), nil
 	case r.Bytes > 0 && !f.follows(r):
 		return f.Failed(), fmt.Errorf("the leader sent offsets %d to %d for %d", r.First, r.Next-1, f.log.End)
 	}
@@ -161,6 +165,7 @@ func (f *Follower) truncate(to protocol.Offset) FollowerEffects {
 	f.hw = min(f.hw, to)
 	e := f.still()
 	e.Truncate, e.To = true, to
+	e.LogStart = min(e.LogStart, to) // an unclean election may cut off all that is there
 	return e
 }
 
@@ -172,13 +177,18 @@ func (f *Follower) Bounds(leaderStart, leaderEnd protocol.Offset) FollowerEffect
 	case leaderEnd < f.log.End:
 		return f.truncate(leaderEnd)
 	case leaderStart > f.log.End:
-		f.hw = leaderStart // what is below is deleted, which only what is committed can be
-		e := f.still()
-		e.TruncateFully, e.To = true, leaderStart
-		return e
+		return f.anew(leaderStart)
 	}
 	e := f.still() // the leader has gone on meanwhile
 	e.Backoff = backoffMin
+	return e
+}
+
+// anew asks for the log to begin at the leader's start.
+func (f *Follower) anew(leaderStart protocol.Offset) FollowerEffects {
+	f.hw, f.failures = leaderStart, 0 // what is below is deleted, which only what is committed can be
+	e := f.still()
+	e.TruncateFully, e.To = true, leaderStart
 	return e
 }
 

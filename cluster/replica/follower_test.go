@@ -70,6 +70,30 @@ func TestAFollowerRefusesWhatDoesNotFollow(t *testing.T) {
 	}
 }
 
+// TestALeaderThatBeginsInsideOfABatch sends that batch whole. A follower that has other records up to there, all of them
+// deleted at the leader, cannot append it behind them.
+func TestALeaderThatBeginsInsideOfABatch(t *testing.T) {
+	f := follow(t, 32, 28, 0, 0)
+	e, err := f.Fetched(FetchResult{HighWatermark: 60, LogStart: 32, Bytes: 100, First: 31, Next: 44})
+	if err != nil || e.Append || !e.TruncateFully || e.To != 32 || e.HighWatermark != 32 {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	f.Truncated(FollowerLog{Start: 32, End: 32})
+	if e, err = f.Fetched(FetchResult{HighWatermark: 60, LogStart: 32, Bytes: 100, First: 31, Next: 44}); err != nil || !e.Append {
+		t.Errorf("an empty log: %+v, %v", e, err)
+	}
+}
+
+// TestACutBelowTheStart: what was deleted here was lost by an uncleanly elected leader, who goes on from before it.
+func TestACutBelowTheStart(t *testing.T) {
+	f := follow(t, 74, 74, 0, 0)
+	f.Truncated(FollowerLog{Start: 40, End: 74, Epochs: history(t, 1, 40)})
+	e, err := f.Fetched(FetchResult{Diverges: true, Diverging: EpochEnd{1, 12}, HighWatermark: 20, LogStart: 0})
+	if err != nil || !e.Truncate || e.To != 12 || e.LogStart != 12 || e.HighWatermark != 12 {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
 // TestTheFollowersHighWatermarkDoesNotFall: a new leader has to find it out again.
 func TestTheFollowersHighWatermarkDoesNotFall(t *testing.T) {
 	f := follow(t, 10, 8, 3, 0)
