@@ -36,8 +36,10 @@ func handleAlterPartitionReassignments(b *Broker, r *request) {
 	if err != nil {
 		err = adminError(err)
 		resp.ErrorCode, resp.ErrorMessage = int16(protocol.CodeOf(err)), errorText(err)
-		r.Reply(resp)
-		return
+		reply = meta.AlterReassignmentsReply{Partitions: make([]meta.PartitionResult, len(cmd.Partitions))}
+		for i := range cmd.Partitions { // each is told too, with the code alone
+			reply.(meta.AlterReassignmentsReply).Partitions[i].Outcome.Code = protocol.CodeOf(err)
+		}
 	}
 	results := reply.(meta.AlterReassignmentsReply).Partitions
 	for _, t := range req.Topics {

@@ -28,6 +28,7 @@ const metadataLog = "__cluster_metadata"
 func handleDescribeQuorum(b *Broker, r *request) {
 	req := r.msg.(*kmsg.DescribeQuorumRequest)
 	resp := req.ResponseKind().(*kmsg.DescribeQuorumResponse)
+	resp.ErrorMessage = new(string) // Kafka never answers null
 	if len(req.Topics) != 1 || req.Topics[0].Topic != metadataLog || len(req.Topics[0].Partitions) != 1 ||
 		req.Topics[0].Partitions[0].Partition != 0 {
 		resp.Topics = notOfTheQuorum(req)
@@ -44,6 +45,7 @@ func handleDescribeQuorum(b *Broker, r *request) {
 		return
 	}
 	rp := kmsg.NewDescribeQuorumResponseTopicPartition()
+	rp.ErrorMessage = new(string)
 	rp.LeaderID, rp.LeaderEpoch = int32(st.Leader), int32(min(st.Term, math.MaxInt32))
 	rp.HighWatermark = st.Commit + 1
 	for _, m := range st.Members {
@@ -113,7 +115,7 @@ func nodeOfQuorum(m cluster.QuorumMember) kmsg.DescribeQuorumResponseNode {
 		return n
 	}
 	l := kmsg.NewDescribeQuorumResponseNodeListener()
-	l.Name, l.Host = "CLUSTER", host
+	l.Name, l.Host = "CONTROLLER", host // as it is called where Kafka has a listener of its own for this
 	if p, err := strconv.ParseUint(port, 10, 16); err == nil {
 		l.Port = uint16(p)
 	}

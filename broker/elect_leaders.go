@@ -40,12 +40,17 @@ func handleElectLeaders(b *Broker, r *request) {
 		defer cancel()
 		reply, err = b.propose(ctx, cmd)
 	}
+	var results []meta.PartitionResult
 	if err != nil {
-		resp.ErrorCode = int16(protocol.CodeOf(adminError(err)))
-		r.Reply(resp)
-		return
+		err = adminError(err)
+		resp.ErrorCode = int16(protocol.CodeOf(err))
+		for _, tp := range cmd.Partitions { // each is told, as the oldest version has nowhere else to say it
+			results = append(results, meta.PartitionResult{Partition: tp, Outcome: meta.OutcomeOf(err)})
+		}
+	} else {
+		results = reply.(meta.ElectLeadersReply).Partitions
 	}
-	for _, p := range reply.(meta.ElectLeadersReply).Partitions {
+	for _, p := range results {
 		rp := kmsg.NewElectLeadersResponseTopicPartition()
 		rp.Partition, rp.ErrorCode = p.Partition.Partition, int16(p.Outcome.Code)
 		rp.ErrorMessage = errorText(p.Outcome.Err())

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -208,6 +209,10 @@ func (m *metadataAnswer) topic(t *meta.Topic, req *kmsg.MetadataRequest) kmsg.Me
 		rp.Partition, rp.LeaderEpoch = int32(i), int32(p.LeaderEpoch)
 		rp.Replicas, rp.ISR = brokerIDs(p.Replicas), brokerIDs(p.ISR)
 		rp.OfflineReplicas = offline
+		if m.version == 0 && len(offline) > 0 { // the oldest clients dial whoever is named
+			gone := func(id int32) bool { return slices.Contains(offline, id) }
+			rp.Replicas, rp.ISR = slices.DeleteFunc(rp.Replicas, gone), slices.DeleteFunc(rp.ISR, gone)
+		}
 		rp.Leader, rp.ErrorCode = m.leader(p)
 		if m.version == 0 && rp.ErrorCode == 0 && len(rp.OfflineReplicas) > 0 {
 			rp.ErrorCode = int16(protocol.ReplicaNotAvailable)

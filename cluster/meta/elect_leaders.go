@@ -28,16 +28,19 @@ func (c *Controller) electLeaders(cmd ElectLeaders) ([]Record, Reply, error) {
 		}
 		return cs.records(), reply, nil
 	}
-	seen := make(map[protocol.TopicPartition]bool, len(cmd.Partitions))
+	answered := make(map[protocol.TopicPartition]Outcome, len(cmd.Partitions))
 	for _, tp := range cmd.Partitions {
 		t, p := c.partition(tp)
+		o, again := answered[tp]
 		switch {
 		case p == nil:
 			reply.Partitions = append(reply.Partitions, PartitionResult{Partition: tp, Outcome: OutcomeOf(
 				protocol.Errorf(protocol.UnknownTopicOrPartition, "there is no partition %s", tp))})
-		case !seen[tp]: // a partition that is named twice is elected, and answered, once
-			seen[tp] = true
+		case again: // named twice, it is answered twice and elected once
+			reply.Partitions = append(reply.Partitions, PartitionResult{Partition: tp, Outcome: o})
+		default:
 			elect(tp, t, p)
+			answered[tp] = reply.Partitions[len(reply.Partitions)-1].Outcome
 		}
 	}
 	return cs.records(), reply, nil
@@ -45,8 +48,11 @@ func (c *Controller) electLeaders(cmd ElectLeaders) ([]Record, Reply, error) {
 
 // electOne is the partition after the election, or why there is none.
 func (c *Controller) electOne(p *Partition, r rules, unclean bool) (Partition, error) {
-	if unclean && p.Leader >= 0 || !unclean && p.Leader == p.Replicas[0] {
-		return Partition{}, protocol.ElectionNotNeeded
+	switch {
+	case unclean && p.Leader >= 0:
+		return Partition{}, protocol.Errorf(protocol.ElectionNotNeeded, "broker %d leads the partition", p.Leader)
+	case !unclean && p.Leader == p.Replicas[0]:
+		return Partition{}, protocol.Errorf(protocol.ElectionNotNeeded, "the preferred replica %d leads the partition", p.Leader)
 	}
 	ch := changeOf(p, r, &voters{image: c.image, coming: -1})
 	ch.election = electPreferred

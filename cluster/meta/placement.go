@@ -50,7 +50,7 @@ func newPartition(im *Image, replicas []protocol.BrokerID) Partition {
 //   - a fenced broker never leads, and follows only where its rack has no other left;
 //   - after each round over all brokers the order is drawn anew, so that those who follow one leader are not always the same.
 //
-// Brokers that are being emptied, or that are stopping, get nothing.
+// Brokers that are being emptied, or that are about to stop, get nothing. One that has stopped is fenced like any other.
 type placer struct {
 	random     *rand.Rand
 	racks      []*rack
@@ -75,7 +75,7 @@ type ring struct {
 func newPlacer(random *rand.Rand, im *Image) *placer {
 	pl := &placer{random: random}
 	for _, b := range im.Brokers() {
-		if b.Draining || b.Stopping {
+		if b.Draining || b.Stopping && !b.Fenced {
 			continue
 		}
 		i, ok := slices.BinarySearchFunc(pl.racks, b.Rack, func(r *rack, name string) int { return cmp.Compare(r.name, name) })

@@ -252,10 +252,11 @@ func TestPreferredAndUncleanElections(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
-	is("as it is", elect(false, false, "a", "x", "a"), protocol.ElectionNotNeeded, protocol.UnknownTopicOrPartition)
+	is("as it is", elect(false, false, "a", "x", "a"), protocol.ElectionNotNeeded, protocol.UnknownTopicOrPartition,
+		protocol.ElectionNotNeeded)
 	is("all as they are", elect(false, true))
 	w.die(1)
-	is("not alive", elect(false, false, "a"), protocol.PreferredLeaderNotAvailable)
+	is("not alive", elect(false, false, "a", "a"), protocol.PreferredLeaderNotAvailable, protocol.PreferredLeaderNotAvailable)
 	is("led", elect(true, false, "a"), protocol.ElectionNotNeeded)
 	w.restart(1, true)
 	is("not in sync", elect(false, true), protocol.PreferredLeaderNotAvailable, protocol.PreferredLeaderNotAvailable)

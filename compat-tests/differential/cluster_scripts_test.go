@@ -41,10 +41,14 @@ func (s *session) everywhere(label string, f func(label string)) {
 // placed is a topic with its replicas where the caller wants them, in sync on all of them, known to all brokers.
 func (s *session) placed(suffix string, configs []string, replicas ...[]int32) (name string, id [16]byte) {
 	name = s.name(suffix)
+	uneven := slices.ContainsFunc(replicas, func(rs []int32) bool { return len(rs) != len(replicas[0]) })
 	nt := newTopic(name, -1, -1, configs...)
 	for p, rs := range replicas {
 		a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
 		a.Partition, a.Replicas = int32(p), rs
+		if uneven { // which Kafka refuses at first: they are given the others one by one, so that the order is the same
+			a.Replicas = rs[:1]
+		}
 		nt.ReplicaAssignment = append(nt.ReplicaAssignment, a)
 	}
 	resp := s.quiet(createTopics(7, nt))
@@ -53,6 +57,12 @@ func (s *session) placed(suffix string, configs []string, replicas ...[]int32) (
 	}
 	if code := resp.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode; code != 0 {
 		s.fail("create topic %s: error %d", name, code)
+	}
+	for p, rs := range replicas {
+		for n := 2; uneven && n <= len(rs); n++ {
+			s.quiet(reassign(10_000, moveTo(name, int32(p), rs[:n]...)))
+			s.synced(name, p, rs[0], rs[:n], slices.Sorted(slices.Values(rs[:n])))
+		}
 	}
 	for b := range s.brokers {
 		s.at(b + 1)
@@ -413,7 +423,6 @@ func keepQuorum(r kmsg.Response) {
 
 func scriptClusterCoordinator(s *session) {
 	group := s.name("group")
-	s.coordinate(group)
 	name, _ := s.placed("t", nil, []int32{1, 2, 3})
 	var at int32
 	find := func() *kmsg.FindCoordinatorRequest {
@@ -433,6 +442,7 @@ func scriptClusterCoordinator(s *session) {
 		})
 	}
 	s.at(int(at))
+	s.coordinate(group)
 	s.ask("commits at the coordinator", commit(8, group, "", -1, name, 0, 5))
 	s.ask("fetches at the coordinator", fetchOffsets(7, group, name, 0))
 	s.at(int(at)%3 + 1)

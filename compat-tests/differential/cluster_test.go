@@ -22,7 +22,7 @@ var propertiesOfClusters = map[string]string{
 // TestAnswersOfClustersAreKafkas holds three brokers against three of Apache Kafka.
 func TestAnswersOfClustersAreKafkas(t *testing.T) {
 	kafka := harness.StartCluster(t, harness.ClusterConfig{Kind: harness.Kafka, Properties: propertiesOfClusters})
-	other := harness.StartCluster(t, harness.ClusterConfig{Properties: propertiesOfClusters})
+	other := harness.StartCluster(t, harness.ClusterConfig{Numbered: true, Properties: propertiesOfClusters})
 	versions := announced(t, kafka.Brokers[0])
 	t.Run("calm", func(t *testing.T) {
 		for _, sc := range clusterScripts {

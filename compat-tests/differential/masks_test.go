@@ -7,6 +7,7 @@ import (
 	"net"
 	"reflect"
 	"regexp"
+	"slices"
 )
 
 // A mask replaces fields that two brokers cannot have in common by what they say nevertheless: whether they are set.
@@ -19,8 +20,11 @@ var maskTable = []mask{
 	// Texts for people: each broker has its own words. Whether there are any is compared.
 	{regexp.MustCompile(`ErrorMessage$|\.Documentation$`), presence},
 	{regexp.MustCompile(`^(Metadata|DescribeCluster) ClusterID$`), presence},
-	{regexp.MustCompile(`^(Metadata|DescribeCluster|Fetch) Brokers.*\.(Host|Port)$`), address},
+	{regexp.MustCompile(`^(Metadata|DescribeCluster|Fetch|Produce|ShareFetch|ShareAcknowledge) Brokers.*\.(Host|Port)$`), address},
+	{regexp.MustCompile(`^DescribeQuorum Nodes.*\.(Host|Port)$`), presentNumber},
 	{regexp.MustCompile(`^FindCoordinator (.*\.)?(Host|Port)$`), address},
+	{regexp.MustCompile(`^Metadata ControllerID$`), someBroker},
+	{regexp.MustCompile(`^(Metadata|DescribeTopicPartitions) .*\.ISR$`), inAnyOrder},
 	{regexp.MustCompile(`^ApiVersions FinalizedFeaturesEpoch$`), positive},
 	{regexp.MustCompile(`^DescribeLogDirs .*\.(TotalBytes|UsableBytes)$`), positive},
 	{regexp.MustCompile(`ProducerID$`), producer},
@@ -64,6 +68,27 @@ func address(s *session, v reflect.Value) string {
 		return text
 	}
 	return "<own>"
+}
+
+// someBroker is a broker of a cluster, whichever; Kafka's draw one.
+func someBroker(s *session, v reflect.Value) string {
+	if len(s.brokers) > 1 && v.Int() > 0 {
+		return "<some broker>"
+	}
+	return fmt.Sprint(v.Int())
+}
+
+// inAnyOrder is who is in sync: a set, whose order is that in which they came.
+func inAnyOrder(_ *session, v reflect.Value) string {
+	return fmt.Sprint(slices.Sorted(slices.Values(v.Interface().([]int32))))
+}
+
+// presentNumber says whether a host or port is set.
+func presentNumber(_ *session, v reflect.Value) string {
+	if v.IsZero() {
+		return "none"
+	}
+	return "<some>"
 }
 
 // positive keeps numbers that mean "none" apart from the others.

@@ -284,6 +284,9 @@ func (b *Broker) moldauCommand(tb testing.TB) []string {
 	if len(b.cfg.seat.join) > 0 {
 		argv = append(argv, "--join", strings.Join(b.cfg.seat.join, ","))
 	}
+	if b.cfg.seat.numbered {
+		argv = append(argv, "--node-id", strconv.Itoa(b.cfg.seat.number))
+	}
 	argv = append(argv, b.cfg.Flags...)
 	for k, v := range b.cfg.Properties {
 		argv = append(argv, "--set", k+"="+v)

@@ -26,6 +26,7 @@ type seat struct {
 	namespace   string   // of the network, "" for the machine's
 	controllers string   // Kafka: the addresses of all controllers
 	join        []string // moldau: cluster addresses of brokers that are there
+	numbered    bool     // moldau: the number is its node id too
 }
 
 // ClusterConfig is how several brokers are started.
@@ -36,6 +37,7 @@ type ClusterConfig struct {
 	JavaHeap   string            // of each; default 512M
 	Net        *Net              // nil: loopback
 	Binary     string            // of moldau, where it is not the one built from this tree
+	Numbered   bool              // moldau: brokers are told their ids, as Kafka's are, and not given them by the cluster
 }
 
 // Cluster is several brokers that know each other. Brokers that are added later are at the end of Brokers.
@@ -80,7 +82,7 @@ func (c *Cluster) prepare(tb testing.TB) *Broker {
 	n := len(c.Brokers) + 1
 	b := &Broker{Kind: c.Kind, DataDir: filepath.Join(dir, "data"), LogFile: filepath.Join(dir, "broker.log"),
 		cfg: Config{Kind: c.Kind, Properties: maps.Clone(c.cfg.Properties), JavaHeap: c.cfg.JavaHeap, Binary: c.cfg.Binary}}
-	b.cfg.seat = seat{number: n, host: "127.0.0.1"}
+	b.cfg.seat = seat{number: n, host: "127.0.0.1", numbered: c.cfg.Numbered}
 	if c.cfg.Net != nil {
 		b.cfg.seat.host, b.cfg.seat.namespace = c.cfg.Net.Host(n), c.cfg.Net.Namespace(n)
 	}
