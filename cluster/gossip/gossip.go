@@ -295,8 +295,14 @@ func (g *Gossip) Update() error {
 	if list == nil {
 		return nil
 	}
-	if err := list.UpdateNode(10 * g.cfg.Pace); err != nil {
-		return fmt.Errorf("tell other brokers what has changed of this one: %w", err)
+	told := make(chan error, 1)
+	go func() { told <- list.UpdateNode(10 * g.cfg.Pace) }()
+	select {
+	case err := <-told:
+		if err != nil {
+			return fmt.Errorf("tell other brokers what has changed of this one: %w", err)
+		}
+	case <-g.ctx.Done(): // nobody is told any more, and a broker that ends must not wait for that
 	}
 	return nil
 }
