@@ -69,7 +69,7 @@ func newRoot(w world) *cobra.Command {
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newServe(w), newVersion(w), newTopic(w), newProduce(w), newConsume(w), newGroup(w),
+	root.AddCommand(newServe(w), newDev(w), newVersion(w), newTopic(w), newProduce(w), newConsume(w), newGroup(w),
 		newLog(w))
 	return root
 }

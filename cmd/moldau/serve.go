@@ -18,6 +18,7 @@ import (
 
 	"moldau.io/moldau/broker"
 	"moldau.io/moldau/cluster/config"
+	"moldau.io/moldau/cluster/link"
 	"moldau.io/moldau/console"
 	"moldau.io/moldau/storage"
 	"moldau.io/moldau/storage/vfs"
@@ -56,9 +57,43 @@ type server struct {
 	log   *slog.Logger
 	start time.Time
 
+	network link.Network // how it listens and reaches other brokers
+	fs      vfs.FS
+	ready   func(readyState) // told once
+
 	broker    *broker.Broker
 	listeners []broker.Listener
 	admin     net.Listener // nil: none
+}
+
+// readyState is what there is to say of a broker that is ready.
+type readyState struct {
+	node    int32
+	cluster string // its id
+	kafka   string // addresses
+	admin   string
+	took    time.Duration
+}
+
+// open opens the broker and its sockets. The folder comes before the sockets: a second broker on the same folder should
+// be told so, not that its port is taken.
+func (sv *server) open(ctx context.Context, level *slog.LevelVar) error {
+	s := sv.s
+	b, err := broker.New(ctx, broker.Config{
+		Static: s.static, NodeGiven: s.nodeGiven, FS: sv.fs, Dirs: s.dirs, ClusterID: s.clusterID,
+		Join: s.join, ClusterListen: s.clusterListen, ClusterListenElse: s.clusterListenElse,
+		ClusterAdvertise: s.clusterAdvertise, ClusterKey: s.clusterKey, Network: sv.network,
+		Log: sv.log, Level: level, Version: thisBuild().Version,
+	})
+	if err != nil {
+		return openError(s.dirs, err)
+	}
+	sv.broker = b
+	if err := sv.listen(ctx); err != nil {
+		sv.closeSockets()
+		return errors.Join(err, b.Close())
+	}
+	return nil
 }
 
 // serve runs a broker until ctx ends.
@@ -66,27 +101,17 @@ func serve(ctx context.Context, w world, s settings, start time.Time) error {
 	level := new(slog.LevelVar)
 	log := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: level}))
 	tuneMemory(w.environ)
-	sv := &server{w: w, s: s, log: log, start: start}
+	sv := &server{w: w, s: s, log: log, start: start, network: link.OS(), fs: vfs.OS()}
+	sv.ready = func(r readyState) {
+		fmt.Fprintf(w.stderr, "ready node=%d cluster=%s kafka=%s admin=%s start=%s\n", r.node, r.cluster, r.kafka, r.admin,
+			r.took.Round(time.Millisecond))
+	}
 	sv.sayNotes()
-
-	// The folder comes before the sockets: a second broker on the same folder should be told so, not that its port is taken.
-	b, err := broker.New(ctx, broker.Config{
-		Static: s.static, NodeGiven: s.nodeGiven, FS: vfs.OS(), Dirs: s.dirs, ClusterID: s.clusterID,
-		Join: s.join, ClusterListen: s.clusterListen, ClusterListenElse: s.clusterListenElse,
-		ClusterAdvertise: s.clusterAdvertise, ClusterKey: s.clusterKey,
-		Log: log, Level: level, Version: thisBuild().Version,
-	})
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if err := sv.open(ctx, level); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		log.Info("stopped before it had joined")
 		return nil
-	}
-	if err != nil {
-		return openError(s.dirs, err)
-	}
-	sv.broker = b
-	if err := sv.listen(); err != nil {
-		sv.closeSockets()
-		return errors.Join(err, b.Close())
+	} else if err != nil {
+		return err
 	}
 	return sv.run(ctx)
 }
@@ -129,9 +154,9 @@ func (sv *server) sayNotes() {
 }
 
 // listen opens the sockets.
-func (sv *server) listen() error {
+func (sv *server) listen(ctx context.Context) error {
 	for i, l := range sv.s.listeners.Kafka {
-		ln, err := net.Listen("tcp", l.Address())
+		ln, err := sv.network.Listen(ctx, l.Address())
 		if err != nil {
 			return fmt.Errorf("cannot listen for Kafka clients on %s: %w; choose another address with --listen", l.Address(),
 				cause(err))
@@ -230,8 +255,9 @@ func (sv *server) announce(ctx context.Context) {
 		admin = sv.admin.Addr().String()
 	}
 	status := sv.broker.NodeStatus()
-	fmt.Fprintf(sv.w.stderr, "ready node=%d cluster=%s kafka=%s admin=%s start=%s\n", status.ID, status.ClusterID,
-		strings.Join(addresses, ","), admin, time.Since(sv.start).Round(time.Millisecond))
+	sv.ready(readyState{
+		node: status.ID, cluster: status.ClusterID, kafka: strings.Join(addresses, ","), admin: admin, took: time.Since(sv.start),
+	})
 	for _, l := range sv.listeners {
 		sv.checkAdvertised(ctx, l, status)
 	}

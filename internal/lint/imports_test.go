@@ -44,7 +44,7 @@ var directions = []struct {
 	}},
 	{"console", []string{"broker"}},
 	{"cmd/...", []string{
-		"broker", "console", "security", "storage/...", "cluster/config", "protocol/...", "cmd/...", "bench/...",
+		"broker", "console", "security", "storage/...", "cluster/config", "cluster/link", "protocol/...", "cmd/...", "bench/...",
 	}},
 
 	{"bench/...", []string{"protocol/...", "broker/...", "storage/...", "cluster/...", "coordinator/...", "bench/..."}},
