@@ -17,6 +17,9 @@ type QuorumStatus struct {
 	Term    int64
 	Commit  int64 // offset up to which the metadata is committed
 	Members []QuorumMember
+
+	// Changing says that voters are being changed: until that is over, the old ones are needed as well as the new.
+	Changing bool
 }
 
 // QuorumMember is one broker's part in the quorum.
@@ -96,7 +99,9 @@ func (n *Node) quorumHere(ctx context.Context) (QuorumStatus, error) {
 
 func (n *Node) describe(now time.Time) QuorumStatus {
 	st := n.r.log.Status()
-	out := QuorumStatus{Leader: n.brokerOf(st.Leader), Term: int64(st.Term), Commit: st.Commit}
+	out := QuorumStatus{
+		Leader: n.brokerOf(st.Leader), Term: int64(st.Term), Commit: st.Commit, Changing: len(st.Members.Outgoing) > 0,
+	}
 	ago := func(ticks int64) time.Time {
 		if ticks < 0 {
 			return time.Time{}

@@ -60,6 +60,9 @@ type devRun struct {
 
 // start begins a life and returns when the broker is ready.
 func (b *devBroker) start(ctx context.Context) error {
+	if err := b.buried(); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	if b.run != nil {
 		b.mu.Unlock()
@@ -74,16 +77,16 @@ func (b *devBroker) start(ctx context.Context) error {
 	ready := make(chan readyState, 1)
 	if err := b.open(ctx, r, ready); err != nil {
 		r.err = err
-		close(r.done)
 		b.ended(r)
+		close(r.done)
 		return fmt.Errorf("broker %d: %w", b.id, err)
 	}
 	running, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() {
 		r.err = r.sv.run(running)
-		close(r.done)
 		b.ended(r)
+		close(r.done)
 	}()
 	ctx, cancel := context.WithTimeout(ctx, devReadyTime)
 	defer cancel()
@@ -100,6 +103,17 @@ func (b *devBroker) start(ctx context.Context) error {
 		return fmt.Errorf("broker %d is not ready after %v: the brokers that run may be too few for a controller: %w", b.id,
 			devReadyTime, ctx.Err())
 	}
+}
+
+// buried waits until nothing of a life that was killed is left in this process.
+func (b *devBroker) buried() error {
+	b.mu.Lock()
+	r, killed := b.run, b.state == devKilled
+	b.mu.Unlock()
+	if r == nil || !killed {
+		return nil
+	}
+	return b.await(r)
 }
 
 // open makes the server as serve would, from the same settings.
@@ -176,7 +190,7 @@ func (b *devBroker) ended(r *devRun) {
 func (b *devBroker) life(ends devState) (*devRun, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.run == nil || b.run.sv == nil || b.run.sv.broker == nil {
+	if b.run == nil || b.state != devUp && b.state != devStarting || b.run.sv == nil || b.run.sv.broker == nil {
 		return nil, fmt.Errorf("broker %d does not run", b.id)
 	}
 	b.state = ends
@@ -184,7 +198,7 @@ func (b *devBroker) life(ends devState) (*devRun, error) {
 }
 
 // kill ends the broker as the end of its process would: its sockets are reset, and from one moment to the next nothing
-// reaches others or the disk any more.
+// reaches others or the disk any more. What is left of it ends unseen.
 func (b *devBroker) kill() error {
 	r, err := b.life(devKilled)
 	if err != nil {
@@ -195,14 +209,14 @@ func (b *devBroker) kill() error {
 	r.disk.Kill()
 	r.sv.broker.Abandon()
 	r.stop()
-	return b.await(r) // what is left of it, which nobody sees
+	return nil
 }
 
 // end stops the broker in order. Abandoned, it hands over nothing.
 func (b *devBroker) end(abandoned bool) error {
 	r, err := b.life(devStopped)
 	if err != nil {
-		return nil //nolint:nilerr // it does not run, which is what is wanted
+		return b.buried() // it does not run, which is what is wanted
 	}
 	if abandoned {
 		r.sv.broker.Abandon()

@@ -20,7 +20,8 @@ type devReport struct {
 	Leaderless      int               `json:"leaderless"`
 	Cuts            []string          `json:"cuts"`
 
-	lagging int // replicas on brokers that run, which are not in sync
+	lagging  int  // replicas on brokers that run, which are not in sync
+	changing bool // the voters are being changed
 }
 
 type devBrokerReport struct {
@@ -92,7 +93,7 @@ func (c *devCluster) view(ctx context.Context, r *devReport, voters map[int]bool
 				voters[int(m.Broker)] = true
 			}
 		}
-		r.Controller = int(st.Leader)
+		r.Controller, r.changing = int(st.Leader), st.Changing
 		return leader
 	}
 	return from
@@ -141,6 +142,9 @@ func (r devReport) missing(voters int) string {
 		if b.Voter {
 			vote++
 		}
+	}
+	if r.changing {
+		out = append(out, "the voters are being changed")
 	}
 	if all && vote < voters {
 		out = append(out, fmt.Sprintf("%d of %d voters are there", vote, voters))
