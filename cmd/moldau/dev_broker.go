@@ -124,7 +124,7 @@ func (b *devBroker) open(ctx context.Context, r *devRun, ready chan<- readyState
 	}
 	level := new(slog.LevelVar)
 	if !b.c.f.verbose {
-		level.Set(slog.LevelWarn)
+		level.Set(slog.LevelError) // connections that break are what dev is for
 	}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: level})).With("broker", b.id)
 	r.sv = &server{
