@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"sync"
 
 	"moldau.io/moldau/cluster/meta"
@@ -23,14 +24,28 @@ func newPeers() *peers {
 }
 
 func (p *peers) addr(quorum uint64) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, m := range []map[uint64]string{p.heard, p.told, p.hints} {
-		if a := m[quorum]; a != "" {
-			return a
-		}
+	if addrs := p.addrs(quorum); len(addrs) > 0 {
+		return addrs[0]
 	}
 	return ""
+}
+
+// addrs is where a member may be. As long as it has not said a word itself that is where it is registered and also where gossip
+// says that it is: after all brokers have come back at other addresses no registration leads anywhere, and a message that
+// arrives twice, or at somebody else, does no harm.
+func (p *peers) addrs(quorum uint64) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.heard[quorum]; a != "" {
+		return []string{a}
+	}
+	var out []string
+	for _, m := range []map[uint64]string{p.told, p.hints} {
+		if a := m[quorum]; a != "" && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func (p *peers) hear(quorum uint64, addr string) {

@@ -429,8 +429,11 @@ func (n *Node) send(msgs []quorum.Message) {
 		return
 	}
 	for _, m := range msgs {
-		addr := n.peers.addr(m.To)
-		if addr == "" || !n.addr.link.Send(addr, kindQuorum, n.sealMessage(m.Data)) {
+		sent := false
+		for _, addr := range n.peers.addrs(m.To) {
+			sent = n.addr.link.Send(addr, kindQuorum, n.sealMessage(m.Data)) || sent
+		}
+		if !sent {
 			n.r.log.Unreachable(m.To)
 		}
 	}
