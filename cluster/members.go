@@ -110,11 +110,31 @@ func (n *Node) askForSeat() {
 
 // membersAre takes notice of who the members are.
 func (n *Node) membersAre(m quorum.Members) {
+	before := n.r.members
 	n.r.members = m
 	n.alone.Store(n.solo())
 	n.voters.Store(int32(len(m.Voters)))
 	n.member.Store(slices.Contains(m.Voters, n.self.Quorum) || slices.Contains(m.Learners, n.self.Quorum))
 	n.cfg.Logger.Debug("members of the metadata quorum", "voters", m.Voters, "learners", m.Learners)
+	if n.lead.Load().here && !slices.Equal(before.Voters, m.Voters) {
+		n.cfg.Logger.Info("brokers that vote on the metadata", "brokers", n.brokersOf(m.Voters))
+	}
+}
+
+// brokersOf is the brokers with these ids in the quorum, for people.
+func (n *Node) brokersOf(members []uint64) []protocol.BrokerID {
+	var ids []protocol.BrokerID
+	for _, q := range members {
+		id := n.brokerOf(q)
+		for _, known := range n.Image().Nodes() {
+			if id < 0 && known.Quorum == q { // admitted, and not registered yet
+				id = known.ID
+			}
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // tendMembers has the leader look after the members, now and then.
@@ -147,7 +167,7 @@ func (n *Node) tendMembersNow(now time.Time) {
 	})
 	switch {
 	case err == nil:
-		n.cfg.Logger.Info("changing the members of the metadata quorum", "learners", change.add, "promote", change.promote,
+		n.cfg.Logger.Debug("changing the members of the metadata quorum", "learners", change.add, "promote", change.promote,
 			"demote", change.demote, "remove", change.remove)
 	case !errors.Is(err, quorum.ErrChanging) && !errors.Is(err, quorum.ErrNotLeader) && !errors.Is(err, quorum.ErrBusy):
 		n.cfg.Logger.Warn("members of the metadata quorum not changed", "err", err)

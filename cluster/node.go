@@ -145,6 +145,7 @@ type Node struct {
 		log        *quorum.Log
 		controller *meta.Controller // nil: this node does not lead, or not yet
 		inflight   []entry          // sorted by index
+		reads      []read           // sorted by ticket
 		members    quorum.Members
 		executed   executed
 		asked      map[uint64]asked     // who has asked for a place

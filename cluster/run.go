@@ -49,6 +49,12 @@ type entry struct {
 	results   []result
 }
 
+// read is answers that wait until it is certain that this node still leads.
+type read struct {
+	ticket uint64
+	entry
+}
+
 // message is one of the quorum's from another member.
 type message struct {
 	from uint64
@@ -217,7 +223,7 @@ func (n *Node) put(recs []meta.Record, e entry) {
 			l.calls, l.results = append(l.calls, e.calls...), append(l.results, e.results...)
 			return
 		}
-		e.answer(nil, n.Image().Offset())
+		n.confirm(e)
 		return
 	}
 	index, term, err := n.r.log.Append(encodeEntry(recs, e.numbers()))
@@ -233,6 +239,33 @@ func (n *Node) put(recs []meta.Record, e entry) {
 	n.r.controller.Logged(index)
 	e.index, e.term = index, term
 	n.r.inflight = append(n.r.inflight, e)
+}
+
+// confirm answers what needs no entry, once it is certain that no other node has come to lead meanwhile. Heartbeats need no
+// certainty: what they are told is in the metadata, too.
+func (n *Node) confirm(e entry) {
+	if !slices.ContainsFunc(e.calls, func(c call) bool { _, beats := c.cmd.(meta.BrokerHeartbeat); return !beats }) {
+		e.answer(nil, n.Image().Offset())
+		return
+	}
+	ticket, err := n.r.log.Confirm()
+	if err != nil {
+		e.answer(errNotTaken, 0)
+		return
+	}
+	n.r.reads = append(n.r.reads, read{ticket: ticket, entry: e})
+}
+
+// confirmed answers what has been waiting for certainty. Where this node leads no more another has to be asked.
+func (n *Node) confirmed(rd quorum.Ready) {
+	for len(n.r.reads) > 0 && (rd.Confirmed >= n.r.reads[0].ticket || !rd.Leadership.Leading) {
+		var err error
+		if rd.Confirmed < n.r.reads[0].ticket {
+			err = errNotTaken
+		}
+		n.r.reads[0].answer(err, n.Image().Offset())
+		n.r.reads = n.r.reads[1:]
+	}
 }
 
 // numbers are those of the calls that must not be executed again.
@@ -284,6 +317,7 @@ func (n *Node) absorb(rd quorum.Ready) error {
 		return err
 	}
 	n.settle(rd)
+	n.confirmed(rd)
 	return n.follow(rd.Leadership)
 }
 
@@ -295,7 +329,10 @@ func (n *Node) fail(err error) {
 	for _, e := range n.r.inflight {
 		e.answer(storageError(err), 0)
 	}
-	n.r.inflight = nil
+	for _, e := range n.r.reads {
+		e.answer(storageError(err), 0)
+	}
+	n.r.inflight, n.r.reads = nil, nil
 	n.setLeader(leader{broken: storageError(err)})
 	if n.cfg.Failed != nil {
 		n.cfg.Failed(err)
@@ -307,7 +344,10 @@ func (n *Node) refuseAll() {
 	for _, e := range n.r.inflight {
 		e.answer(ErrClosed, 0)
 	}
-	n.r.inflight = nil
+	for _, e := range n.r.reads {
+		e.answer(ErrClosed, 0)
+	}
+	n.r.inflight, n.r.reads = nil, nil
 }
 
 // follow takes notice of who leads.

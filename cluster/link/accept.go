@@ -17,7 +17,7 @@ func (l *Link) accept() {
 				return
 			}
 			l.cfg.Logger.Warn("the cluster address could not take a connection", "addr", l.addr, "err", err)
-			if !l.pause(100 * time.Millisecond) { // out of files, most likely
+			if !l.pause(100*time.Millisecond, nil) { // out of files, most likely
 				return
 			}
 			continue
@@ -50,6 +50,7 @@ func (l *Link) serve(c net.Conn) {
 	l.clocks.compare(peer, l.cfg.Now(), peer.clock)
 	l.inbound.Add(1)
 	defer l.inbound.Add(-1)
+	l.awake(peer.Addr)
 	if peer.purpose == purposeStream {
 		l.hand(out)
 		return
@@ -60,6 +61,16 @@ func (l *Link) serve(c net.Conn) {
 	}
 	if r, err := l.remote(peer.Addr); err == nil {
 		r.check()
+	}
+}
+
+// awake has what waits for a peer go to it at once, where it was not there before.
+func (l *Link) awake(addr string) {
+	l.mu.RLock()
+	r := l.remotes[addr]
+	l.mu.RUnlock()
+	if r != nil {
+		r.awake()
 	}
 }
 

@@ -305,12 +305,14 @@ func (l *Link) begin() bool {
 	return true
 }
 
-// pause is false when the link was closed meanwhile.
-func (l *Link) pause(d time.Duration) bool {
+// pause ends before its time when wake is closed. It is false when the link was closed meanwhile.
+func (l *Link) pause(d time.Duration, wake <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return true
+	case <-wake:
 		return true
 	case <-l.ctx.Done():
 		return false

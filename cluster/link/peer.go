@@ -26,9 +26,10 @@ type remote struct {
 	failed  error         // of the last dial
 	retryAt time.Time     // not before this is the next one
 	backoff time.Duration
-	waiting []frame // messages for when the connection is there
-	bytes   int     // of waiting
-	checked bool    // check is under way
+	waiting []frame       // messages for when the connection is there
+	bytes   int           // of waiting
+	checked bool          // check is under way
+	pausing chan struct{} // closed to end the pause before a dial; nil: there is none
 }
 
 // connected returns the connection, and makes one if there is none.
@@ -73,9 +74,11 @@ func (r *remote) dial(timeout time.Duration) chan struct{} {
 	}
 	r.dialing = done
 	wait := time.Until(r.retryAt)
+	wake := make(chan struct{})
+	r.pausing = wake
 	go func() {
 		defer r.link.wg.Done()
-		if wait > 0 && !r.link.pause(wait) {
+		if wait > 0 && !r.link.pause(wait, wake) {
 			r.settle(nil, dialErrorf(ErrClosed, "this broker is closing"))
 			return
 		}
@@ -85,12 +88,23 @@ func (r *remote) dial(timeout time.Duration) chan struct{} {
 	return done
 }
 
+// awake is told that the peer is there: it has dialed this process. Nothing waits any longer for the next try.
+func (r *remote) awake() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retryAt, r.backoff = time.Time{}, 0
+	if r.pausing != nil {
+		close(r.pausing)
+		r.pausing = nil
+	}
+}
+
 // settle ends a dial.
 func (r *remote) settle(c *dialed, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	close(r.dialing)
-	r.dialing = nil
+	r.dialing, r.pausing = nil, nil
 	waiting := r.waiting
 	r.waiting, r.bytes = nil, 0
 	r.failed = err
@@ -170,7 +184,7 @@ func (r *remote) check() {
 			r.link.down(r.addr, false)
 			return
 		}
-		if !r.link.pause(pause) {
+		if !r.link.pause(pause, nil) {
 			return
 		}
 		pause *= 2
