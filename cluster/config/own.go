@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Own finds one of moldau's own keys; they all begin with "moldau.".
@@ -37,6 +38,11 @@ func clusterKey(v value) (string, bool) {
 
 // Durability is the key, of brokers and of topics, that says when an append is acknowledged.
 const Durability = "moldau.durability"
+
+func duration(v value) (string, bool) {
+	d, err := time.ParseDuration(v.text)
+	return "a duration such as 90s or 10m, or 0", err == nil && d >= 0
+}
 
 func oneOf(values ...string) validator {
 	return func(v value) (string, bool) {
@@ -91,6 +97,11 @@ var ownKeys = map[string]*Key{
 		Name: "moldau.group.lag.metrics", Type: Int, Default: text("10000"), Importance: "LOW", check: notNegative,
 		Doc: "Of how many partitions of groups the lag is in the metrics, at most; the groups that come first by name are. " +
 			"0 for none.",
+	},
+	"moldau.auto.heal": {
+		Name: "moldau.auto.heal", Type: String, Default: text("0"), Importance: "MEDIUM", Mode: ClusterWide, check: duration,
+		Doc: "After how long the replicas of a broker that stays away are given to other brokers, such as 10m or 1h30m; 0 for " +
+			"never. It should be longer than a restart takes.",
 	},
 	"moldau.adopt.ignore": {
 		Name: "moldau.adopt.ignore", Type: List, Default: text(""), Importance: "LOW",
@@ -166,6 +177,11 @@ var effective = map[string]bool{
 	"broker.session.timeout.ms": true, "broker.heartbeat.interval.ms": true,
 	"log.dir": true, "log.dirs": true, "metadata.log.dir": true,
 	"auto.create.topics.enable": true, "num.partitions": true, "default.replication.factor": true,
+	"inter.broker.listener.name": true, "security.inter.broker.protocol": true, "num.replica.fetchers": true,
+	"replica.fetch.backoff.ms": true, "replica.fetch.max.bytes": true, "replica.fetch.min.bytes": true,
+	"replica.fetch.response.max.bytes": true, "replica.fetch.wait.max.ms": true, "replica.lag.time.max.ms": true,
+	"replica.selector.class": true, "replica.socket.timeout.ms": true,
+	"auto.leader.rebalance.enable": true, "leader.imbalance.check.interval.seconds": true,
 	"delete.topic.enable": true, "min.insync.replicas": true, "unclean.leader.election.enable": true,
 	"message.max.bytes": true, "max.decompressed.message.bytes": true, "compression.type": true,
 	"compression.gzip.level": true, "compression.lz4.level": true, "compression.zstd.level": true,

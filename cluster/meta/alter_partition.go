@@ -17,7 +17,7 @@ func (c *Controller) alterPartition(cmd AlterPartition) ([]Record, Reply, error)
 		partition int32
 	}
 	var cs changes
-	view, all := c.view(), &voters{image: c.image, coming: -1}
+	view, all := c.view(), c.voters(nil, -1)
 	reply := AlterPartitionReply{Partitions: make([]ISRChanged, len(cmd.Partitions))}
 	seen := make(map[place]bool, len(cmd.Partitions))
 	for i := range cmd.Partitions {

@@ -22,8 +22,7 @@ type Controller struct {
 	// Soft state: lost with the controller.
 	standings map[protocol.BrokerID]*standing
 	seen      time.Time // the latest time that anybody has told
-	recheck   bool      // partitions without a leader may get one now
-	grow      bool      // topics of coordinators may get replicas now that they could not have before
+	upkeep
 
 	// collisions is the topics whose names have a '.' or a '_', by the name with every '.' made a '_'. Two topics must not
 	// share one, because metrics are named so.
@@ -60,7 +59,8 @@ func NewController(cfg ControllerConfig, im *Image) *Controller {
 		cfg.Lease = leaseDefault
 	}
 	c := &Controller{
-		cfg: cfg, image: im, grow: len(im.Brokers()) > 1, standings: map[protocol.BrokerID]*standing{}, collisions: map[string][]string{},
+		cfg: cfg, image: im, upkeep: upkeep{grow: len(im.Brokers()) > 1}, standings: map[protocol.BrokerID]*standing{},
+		collisions: map[string][]string{},
 	}
 	for _, t := range im.Topics() {
 		c.addCollision(t.Name)
@@ -89,6 +89,8 @@ func (c *Controller) Handle(now time.Time, cmd Command) ([]Record, Reply, error)
 		return c.admitNode(now, cmd)
 	case UnregisterBroker:
 		return c.unregisterBroker(cmd)
+	case DrainBroker:
+		return c.drainBroker(cmd)
 	case CreateTopics:
 		return c.createTopics(cmd)
 	case DeleteTopics:
@@ -124,18 +126,8 @@ func (c *Controller) Apply(recs ...Record) error {
 	}
 	c.image = im
 	for _, r := range recs {
+		c.changed(before, r)
 		switch r := r.(type) {
-		case ConfigRecord:
-			c.recheck = c.recheck || r.Key == "unclean.leader.election.enable"
-		case BrokerChangeRecord:
-			c.grow = c.grow || !r.Fenced && !r.Draining && !r.Stopping
-		case PartitionChangesRecord:
-			// Replicas that have arrived make room for more.
-			if t := before.Topic(OffsetsTopic); t != nil && t.ID == r.Topic {
-				c.grow = true
-			}
-		case RemoveBrokerRecord:
-			delete(c.standings, r.ID)
 		case TopicRecord:
 			c.addCollision(r.Name)
 		case RemoveTopicRecord:

@@ -54,7 +54,7 @@ func (c *Controller) electOne(p *Partition, r rules, unclean bool) (Partition, e
 	case !unclean && p.Leader == p.Replicas[0]:
 		return Partition{}, protocol.Errorf(protocol.ElectionNotNeeded, "the preferred replica %d leads the partition", p.Leader)
 	}
-	ch := changeOf(p, r, &voters{image: c.image, coming: -1})
+	ch := changeOf(p, r, c.voters(nil, -1))
 	ch.election = electPreferred
 	if unclean {
 		ch.election = electUnclean

@@ -21,7 +21,7 @@ func (c *Controller) fence(ids []protocol.BrokerID) []Record {
 // leave takes brokers out of every in-sync set and every leadership, as far as others can take over. Those in uncleanly may
 // have lost records: they leave the ELR as well.
 func (c *Controller) leave(ids, uncleanly []protocol.BrokerID) []Record {
-	return c.change(&voters{image: c.image, leaving: ids, coming: -1}, func(p *Partition) bool {
+	return c.change(c.voters(ids, -1), func(p *Partition) bool {
 		return slices.Contains(ids, p.Leader) || containsAny(p.ISR, ids) || containsAny(p.ELR, uncleanly)
 	}, func(ch *partitionChange) {
 		ch.isr, ch.uncleanly = without(ch.isr, ids...), uncleanly
@@ -30,7 +30,7 @@ func (c *Controller) leave(ids, uncleanly []protocol.BrokerID) []Record {
 
 // electLeaderless looks for leaders of partitions that have none. coming is a broker that is about to be unfenced, or -1.
 func (c *Controller) electLeaderless(coming protocol.BrokerID) []Record {
-	return c.change(&voters{image: c.image, coming: coming},
+	return c.change(c.voters(nil, coming),
 		func(p *Partition) bool { return p.Leader == -1 }, func(*partitionChange) {})
 }
 

@@ -12,18 +12,13 @@ import (
 // any others; none is ever taken away.
 func (c *Controller) growInternal() []Record {
 	var cs changes
-	var usable []*Broker
-	for _, b := range c.image.Brokers() {
-		if c.image.active(b.ID) && !b.Draining {
-			usable = append(usable, b)
-		}
-	}
 	t := c.image.Topic(OffsetsTopic)
 	if t == nil {
 		return nil
 	}
 	factor := int(c.cfg.Static.Int("offsets.topic.replication.factor"))
-	load, r, all := loadOf(t), c.rulesOf(c.view(), t), &voters{image: c.image, coming: -1}
+	usable := c.usable()
+	load, r, all := loadOf(t), c.rulesOf(c.view(), t), c.voters(nil, -1)
 	for i := range t.Partitions {
 		p := &t.Partitions[i]
 		if len(p.Replicas) >= factor || len(p.Adding)+len(p.Removing) > 0 || p.Leader == -1 {
@@ -42,18 +37,20 @@ func (c *Controller) growInternal() []Record {
 	return cs.records()
 }
 
-// load counts what brokers have of one topic.
+// load counts what brokers have of some topics.
 type load struct {
 	replicas, first map[protocol.BrokerID]int // first: as the preferred leader
 }
 
-func loadOf(t *Topic) load {
+func loadOf(topics ...*Topic) load {
 	l := load{replicas: map[protocol.BrokerID]int{}, first: map[protocol.BrokerID]int{}}
-	for i := range t.Partitions {
-		for j, id := range t.Partitions[i].Replicas {
-			l.replicas[id]++
-			if j == 0 {
-				l.first[id]++
+	for _, t := range topics {
+		for i := range t.Partitions {
+			for j, id := range t.Partitions[i].Replicas {
+				l.replicas[id]++
+				if j == 0 {
+					l.first[id]++
+				}
 			}
 		}
 	}

@@ -3,8 +3,6 @@ package meta
 import (
 	"math"
 	"time"
-
-	"moldau.io/moldau/protocol"
 )
 
 // leaseDefault is how long a broker is taken for alive after its last heartbeat.
@@ -82,38 +80,6 @@ func (c *Controller) expiry() time.Time {
 		}
 	}
 	return first
-}
-
-// Deadline is when Tick must be called next, zero for never.
-func (c *Controller) Deadline() time.Time {
-	if c.seen.IsZero() || c.recheck || c.grow {
-		return time.Unix(0, 0) // at once
-	}
-	return c.expiry()
-}
-
-// Tick fences the brokers whose leases have run out, elects leaders where elections have become possible, and has internal topics
-// grow with the cluster; one of these at a time, and Deadline says that there is more. As with Handle,
-// the caller puts the records into the log and calls Apply.
-func (c *Controller) Tick(now time.Time) []Record {
-	c.clock(now)
-	var silent []protocol.BrokerID
-	for _, b := range c.image.Brokers() {
-		if c.leased(b) && !now.Before(c.standing(b).until) {
-			silent = append(silent, b.ID)
-		}
-	}
-	switch {
-	case len(silent) > 0:
-		return c.fence(silent)
-	case c.recheck:
-		c.recheck = false
-		return c.electLeaderless(-1)
-	case c.grow:
-		c.grow = false
-		return c.growInternal()
-	}
-	return nil
 }
 
 // Logged says that all records that have been applied are in the log up to this offset. A broker that asks to be let in, or to

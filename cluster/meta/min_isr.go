@@ -57,6 +57,6 @@ func (c *Controller) afterConfigs(recs []Record) ([]Record, error) {
 		return nil, err
 	}
 	then := Controller{cfg: c.cfg, image: im}
-	return then.change(&voters{image: im, coming: -1},
+	return then.change(then.voters(nil, -1),
 		func(p *Partition) bool { return len(p.ELR) > 0 }, func(*partitionChange) {}), nil
 }

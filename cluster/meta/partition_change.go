@@ -35,6 +35,17 @@ type voters struct {
 	image   *Image
 	leaving []protocol.BrokerID // may not, whatever the image says
 	coming  protocol.BrokerID   // may, whatever the image says; -1 for none
+	avoided []protocol.BrokerID // lead only where nobody else can: brokers that are being emptied
+}
+
+func (c *Controller) voters(leaving []protocol.BrokerID, coming protocol.BrokerID) *voters {
+	v := &voters{image: c.image, leaving: leaving, coming: coming}
+	for _, b := range c.image.Brokers() {
+		if b.Draining {
+			v.avoided = append(v.avoided, b.ID)
+		}
+	}
+	return v
 }
 
 func (v *voters) has(id protocol.BrokerID) bool {
@@ -202,16 +213,13 @@ func (ch *partitionChange) commits() bool {
 
 // elect is who is to lead, -1 for nobody, and whether it may lack committed records.
 func (ch *partitionChange) elect() (leader protocol.BrokerID, unclean bool) {
-	if ch.election == electPreferred && ch.valid(ch.replicas[0]) {
-		return ch.replicas[0], false
-	}
-	if ch.valid(ch.was.Leader) {
-		return ch.was.Leader, false
-	}
-	for _, id := range ch.replicas {
-		if ch.valid(id) {
+	if len(ch.voters.avoided) > 0 {
+		if id := ch.electFrom(ch.voters.avoided); id != -1 {
 			return id, false
 		}
+	}
+	if id := ch.electFrom(nil); id != -1 {
+		return id, false
 	}
 	if last := ch.was.LastKnownELR; ch.rules.elr && len(ch.elr) == 0 && len(ch.isr) == 0 && len(last) == 1 && ch.voters.has(last[0]) &&
 		slices.Contains(ch.replicas, last[0]) {
@@ -225,6 +233,23 @@ func (ch *partitionChange) elect() (leader protocol.BrokerID, unclean bool) {
 		}
 	}
 	return -1, false
+}
+
+// electFrom elects a replica that has every committed record and is not among those to avoid, -1 for none.
+func (ch *partitionChange) electFrom(avoided []protocol.BrokerID) protocol.BrokerID {
+	able := func(id protocol.BrokerID) bool { return !slices.Contains(avoided, id) && ch.valid(id) }
+	if ch.election == electPreferred && able(ch.replicas[0]) {
+		return ch.replicas[0]
+	}
+	if able(ch.was.Leader) {
+		return ch.was.Leader
+	}
+	for _, id := range ch.replicas {
+		if able(id) {
+			return id
+		}
+	}
+	return -1
 }
 
 // valid says that a replica can lead and has every committed record.

@@ -45,7 +45,7 @@ func (c *Controller) partition(tp protocol.TopicPartition) (*Topic, *Partition) 
 
 // reassign is the partition after one reassignment has begun or was cancelled, and whether that changes it.
 func (c *Controller) reassign(p *Partition, want Reassignment, r rules, keepFactor bool) (Partition, bool, error) {
-	ch := changeOf(p, r, &voters{image: c.image, coming: -1})
+	ch := changeOf(p, r, c.voters(nil, -1))
 	if want.Replicas == nil {
 		if err := cancelReassignment(&ch, want.Partition); err != nil {
 			return Partition{}, false, err

@@ -59,7 +59,7 @@ func (c *Controller) begin(cmd RegisterBroker, b, old *Broker) []Record {
 		recs = append(recs, BrokerElectionRecord{Broker: b.ID})
 	}
 	// It serves what it led in new epochs. What nobody led it may lead now.
-	return append(recs, c.change(&voters{image: c.image, coming: b.ID}, func(p *Partition) bool {
+	return append(recs, c.change(c.voters(nil, b.ID), func(p *Partition) bool {
 		return p.Leader == -1
 	}, func(ch *partitionChange) {
 		if !clean && !b.Incarnation.IsZero() {
