@@ -29,6 +29,9 @@ func (l *Log) Mirror(now time.Time, raw []byte) (Appended, error) {
 	if err != nil {
 		return Appended{}, err
 	}
+	if far := l.firstFar(bs); far >= 0 {
+		return l.mirrorFar(now, raw[:size], bs, far)
+	}
 	for {
 		a, err := l.submitMirror(now, raw[:size], bs, l.journalFor(l.cfg.Load()))
 		var inside *beginsInsideError
@@ -41,6 +44,65 @@ func (l *Log) Mirror(now time.Time, raw []byte) (Appended, error) {
 			return a, err
 		}
 	}
+}
+
+// firstFar is the first batch that ends too far behind where the log ends before it, to be in a segment that begins there; -1
+// for none. Of a compacted log all early records may be gone.
+func (l *Log) firstFar(bs []batch.Batch) int {
+	end := l.active().Next()
+	for i, b := range bs {
+		if b.LastOffset()-end > segment.LargestRelative {
+			return i
+		}
+		end = b.LastOffset() + 1
+	}
+	return -1
+}
+
+// mirrorFar is Mirror of batches of which the one at far needs a segment that begins with it.
+func (l *Log) mirrorFar(now time.Time, raw []byte, bs []batch.Batch, far int) (Appended, error) {
+	var before Appended
+	n := bytesOf(bs[:far])
+	if far > 0 {
+		var err error
+		if before, err = l.Mirror(now, raw[:n]); err != nil {
+			return before, err
+		}
+	}
+	if err := l.jump(bs[far].BaseOffset()); err != nil {
+		return before, err
+	}
+	a, err := l.Mirror(now, raw[n:])
+	if far > 0 {
+		a.Base, a.MaxTimestamp = before.Base, max(a.MaxTimestamp, before.MaxTimestamp)
+	}
+	return a, err
+}
+
+// jump begins a segment at base, behind the log's end. Above the recovery point a segment that does not begin where the one
+// before ends is taken for what a crash has left, so that the recovery point comes along, durably.
+func (l *Log) jump(base protocol.Offset) error {
+	err := func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err := l.usable(); err != nil || l.active().Next() >= base {
+			return err
+		}
+		l.w.firstKnown, l.w.touched = false, true
+		return l.roll(base)
+	}()
+	if err == nil {
+		err = l.flush(base)
+	}
+	if err != nil {
+		return err
+	}
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if err := l.keeper.keepRecoveryPoint(l); err != nil {
+		return l.storageError("keep the recovery point", err)
+	}
+	return nil
 }
 
 // parse splits raw into its batches, and says how long they are.

@@ -196,6 +196,57 @@ func TestALogThatBeginsInsideOfABatch(t *testing.T) {
 	}
 }
 
+// TestAGapThatNoSegmentSpans: the leader has compacted away more offsets than an index can count.
+func TestAGapThatNoSegmentSpans(t *testing.T) {
+	at := func(base protocol.Offset) batch.Batch {
+		b := records(t, 1000, "a", "b")
+		b.Stamp(base, 3)
+		return b
+	}
+	for _, fsync := range []bool{false, true} {
+		cfg := DefaultConfig()
+		cfg.Fsync = fsync
+		mem := vfs.NewMem()
+		s := openStore(t, mem, "/data", options())
+		l := create(t, s, cfg)
+		const far, farther = 5_000_000_000, 11_000_000_000
+		if a, err := l.Mirror(time.UnixMilli(1000), at(far)); err != nil || a.Base != far || a.Last != far+1 {
+			t.Fatalf("the first batch: %+v, %v", a, err)
+		}
+		raw := append(append(at(far+2), at(farther)...), at(farther+2)...)
+		a, err := l.Mirror(time.UnixMilli(1000), raw)
+		if err != nil || a.Base != far+2 || a.Last != farther+3 {
+			t.Fatalf("three batches: %+v, %v", a, err)
+		}
+		if err := l.Await(a.Last + 1); err != nil {
+			t.Fatal(err)
+		}
+		if !fsync {
+			if err := l.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, from := range []protocol.Offset{0, far, far + 2, far + 100, farther + 3} {
+			if n, base := length(t, l, from, farther+4, 1, true); n == 0 || base > max(from, far) && base != farther {
+				t.Errorf("read at %d: %d bytes from %d", from, n, base)
+			}
+		}
+		crashed := mem.CrashClone(rand.New(rand.NewPCG(1, 1)), 0)
+		closeStore(t, s)
+		for _, disk := range []vfs.FS{mem, crashed} {
+			s := openStore(t, disk, "/data", options())
+			l, ok := s.Log(l.Partition())
+			if !ok || l.Bounds().End != farther+4 {
+				t.Fatalf("fsync %v: opened again: %v %v", fsync, ok, s.Failed(tp0))
+			}
+			if got := readAll(t, l, far); len(got) != 8 {
+				t.Errorf("fsync %v: %q", fsync, got)
+			}
+			closeStore(t, s)
+		}
+	}
+}
+
 // TestAMirrorIsDurableBeforeItCounts: with fsync the log says so, and a crash then takes nothing.
 func TestAMirrorIsDurableBeforeItCounts(t *testing.T) {
 	leader := memLog(t, DefaultConfig())

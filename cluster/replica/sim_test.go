@@ -19,6 +19,7 @@ var simMarks = []string{
 	"a follower begins anew",
 	"a follower truncates",
 	"a kill",
+	"a move ends",
 	"a partition has no leader",
 	"a power cut",
 	"a replica is eligible",

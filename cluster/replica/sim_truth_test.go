@@ -304,6 +304,7 @@ func (w *world) checkMetadata(before, im *meta.Image) {
 
 // changed compares a partition with what it was.
 func (t *truth) changed(was, is *meta.Partition) {
+	t.w.Note("%v is %+v", t.tp, *is)
 	if is.Epoch < was.Epoch || is.LeaderEpoch < was.LeaderEpoch {
 		t.fail("I-20", "partition epoch %d to %d, leader epoch %d to %d", was.Epoch, is.Epoch, was.LeaderEpoch, is.LeaderEpoch)
 	}
@@ -315,6 +316,13 @@ func (t *truth) changed(was, is *meta.Partition) {
 	}
 	if is.Leader >= 0 && !slices.Contains(is.ISR, is.Leader) {
 		t.fail("LeaderInIsr", "broker %d leads, in sync is %v", is.Leader, is.ISR)
+	}
+	if need := min(t.of.minISR, len(is.Replicas)); !slices.Equal(is.Replicas, was.Replicas) && len(is.ISR) < need &&
+		len(was.ISR) >= min(t.of.minISR, len(was.Replicas)) {
+		t.fail("I-46", "a move leaves too few in sync: %+v, then %+v", *was, *is)
+	}
+	if len(was.Adding)+len(was.Removing) > 0 && len(is.Adding)+len(is.Removing) == 0 {
+		t.w.Mark("a move ends")
 	}
 	for _, id := range slices.Concat(is.ISR, is.ELR) {
 		if !slices.Contains(is.Replicas, id) {
@@ -338,9 +346,11 @@ func (t *truth) changed(was, is *meta.Partition) {
 	}
 	if is.Recovering && is.LeaderEpoch > was.LeaderEpoch {
 		t.w.Mark("an unclean election")
-		if sh := t.member(is.Leader); t.of.unclean && (sh == nil || !t.holds(sh)) {
-			t.w.Mark("an unclean leader lacks something")
-			t.unsafe = true
+		if sh := t.member(is.Leader); t.of.unclean {
+			if sh == nil || !t.holds(sh) {
+				t.w.Mark("an unclean leader lacks something")
+			}
+			t.unsafe = true // the one before may commit alone until it hears of it
 		}
 	}
 }
@@ -377,6 +387,9 @@ func (w *world) whole() string {
 		}
 		if now.Leader < 0 || len(now.ISR) != len(now.Replicas) {
 			return fmt.Sprintf("%v has the leader %d, in sync %v, eligible %v of %v", p.tp, now.Leader, now.ISR, now.ELR, now.Replicas)
+		}
+		if len(now.Adding)+len(now.Removing) > 0 {
+			return fmt.Sprintf("%v is on the move: %+v", p.tp, *now)
 		}
 		for _, x := range p.producers {
 			if x.open() {
