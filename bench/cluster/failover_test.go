@@ -80,23 +80,9 @@ func (b *bench) victim(round int, controller bool) (topic string, partition int3
 func (b *bench) controller() (id int32) {
 	b.t.Helper()
 	b.until("there is a controller", func() bool {
-		req := kmsg.NewPtrDescribeQuorumRequest()
-		req.Version = 1
-		t := kmsg.NewDescribeQuorumRequestTopic()
-		t.Topic = "__cluster_metadata"
-		t.Partitions = append(t.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
-		req.Topics = append(req.Topics, t)
-		c, err := harness.Dial(b.Brokers[0].Addr)
-		if err != nil {
-			return false
-		}
-		defer c.Close()
-		resp, err := c.Ask(req, harness.AnswerLimit)
-		if err != nil || len(resp.(*kmsg.DescribeQuorumResponse).Topics) == 0 {
-			return false
-		}
-		id = resp.(*kmsg.DescribeQuorumResponse).Topics[0].Partitions[0].LeaderID
-		return id >= 0
+		leader, _, err := b.Brokers[0].Quorum(harness.AnswerLimit)
+		id = leader
+		return err == nil
 	})
 	return id
 }

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"moldau.io/moldau/compat-tests/harness"
 )
 
@@ -238,9 +236,6 @@ func (s *stage) missing(b *harness.Broker, n int) string {
 	return strings.Join(out, "; ")
 }
 
-// errNoController says that no broker knows one.
-var errNoController = errors.New("no broker names a controller")
-
 // controller is the broker that leads the metadata quorum.
 func (s *stage) controller() (leader *harness.Broker) {
 	s.t.Helper()
@@ -263,32 +258,13 @@ func (s *stage) controller() (leader *harness.Broker) {
 func (s *stage) quorumLeader() (int32, error) {
 	var errs error
 	for _, b := range s.cluster.Brokers {
-		c, err := harness.Dial(b.Addr)
-		if err != nil {
-			errs = errors.Join(errs, err)
-			continue
+		leader, _, err := b.Quorum(2 * time.Second)
+		if err == nil {
+			return leader, nil
 		}
-		req := kmsg.NewPtrDescribeQuorumRequest()
-		req.Version = 1
-		t := kmsg.NewDescribeQuorumRequestTopic()
-		t.Topic = "__cluster_metadata"
-		t.Partitions = append(t.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
-		req.Topics = append(req.Topics, t)
-		resp, err := c.Ask(req, 2*time.Second)
-		_ = c.Close()
-		if err != nil {
-			errs = errors.Join(errs, err)
-			continue
-		}
-		for _, t := range resp.(*kmsg.DescribeQuorumResponse).Topics {
-			for _, p := range t.Partitions {
-				if p.LeaderID >= 0 && p.ErrorCode == 0 {
-					return p.LeaderID, nil
-				}
-			}
-		}
+		errs = errors.Join(errs, err)
 	}
-	return 0, errors.Join(errNoController, errs)
+	return 0, errs
 }
 
 // node is the broker of an id, nil if nobody knows it.

@@ -72,7 +72,53 @@ func StartCluster(tb testing.TB, cfg ClusterConfig) *Cluster {
 		b.endWith(tb)
 	}
 	c.AwaitBrokers(tb, len(c.Brokers))
+	c.awaitVoters(tb, min(3, len(c.Brokers)))
 	return c
+}
+
+// awaitVoters waits until the loss of one of the first brokers does not stop the others.
+func (c *Cluster) awaitVoters(tb testing.TB, n int) {
+	tb.Helper()
+	deadline := time.Now().Add(readyLimit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, voters, err := c.Brokers[0].Quorum(2 * time.Second)
+		if err == nil && voters >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%d of %d brokers vote after %v: %v", voters, n, readyLimit, err)
+		}
+		<-tick.C
+	}
+}
+
+// Quorum is the id of the broker that leads the metadata quorum, and how many vote.
+func (b *Broker) Quorum(limit time.Duration) (leader int32, voters int, err error) {
+	c, err := Dial(b.Addr)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.Close()
+	req := kmsg.NewPtrDescribeQuorumRequest()
+	req.Version = 1
+	t := kmsg.NewDescribeQuorumRequestTopic()
+	t.Topic = "__cluster_metadata"
+	t.Partitions = append(t.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+	req.Topics = append(req.Topics, t)
+	resp, err := c.Ask(req, limit)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, t := range resp.(*kmsg.DescribeQuorumResponse).Topics {
+		for _, p := range t.Partitions {
+			if p.LeaderID >= 0 && p.ErrorCode == 0 {
+				return p.LeaderID, len(p.CurrentVoters), nil
+			}
+		}
+	}
+	return 0, 0, fmt.Errorf("%s names no leader of the metadata quorum: %+v", b.name(), resp)
 }
 
 // prepare makes the next broker, without starting it.
