@@ -360,19 +360,49 @@ func (pr *produce) park() {
 	for i := range pr.wait.watched {
 		pr.wait.watched[i].p.watch(&pr.wait.watched[i])
 	}
-	pr.timer = time.AfterFunc(time.Until(pr.deadline), pr.r.wake)
+	pr.timer = time.AfterFunc(pr.nextLook(time.Now()), pr.r.wake)
 	pr.r.Park(pr)
+}
+
+const (
+	// fencedPatience is how long a write waits for the other replicas before it is given up where this broker is fenced.
+	fencedPatience = time.Second
+	// fencedLook is how often it is looked at from then on.
+	fencedLook = 50 * time.Millisecond
+)
+
+// nextLook is when the request is to be looked at, if nobody wakes it before.
+func (pr *produce) nextLook(now time.Time) time.Duration {
+	if !pr.committing() {
+		return pr.deadline.Sub(now)
+	}
+	return min(pr.deadline.Sub(now), max(fencedLook, fencedPatience-now.Sub(pr.r.received)))
+}
+
+// committing says whether the request waits for other replicas.
+func (pr *produce) committing() bool { return pr.req.Acks == acksAll }
+
+// cutOff says that the other replicas are not to be waited for: they have not answered for a while, and neither has the
+// controller, so that another broker may lead. The client has to hear of that before it hears of the new leader: it would send
+// that one what comes next, and when its patience with this broker ends, what came before, which would be out of order.
+func (pr *produce) cutOff(now time.Time) bool {
+	return pr.committing() && now.Sub(pr.r.received) >= fencedPatience && pr.r.conn.b.node.Fenced()
 }
 
 // resume implements parked.
 func (pr *produce) resume(now time.Time, last bool) *protocol.Response {
 	if !pr.settled() {
-		if now.Before(pr.deadline) && !last {
+		code := protocol.RequestTimedOut
+		switch {
+		case pr.cutOff(now):
+			code = protocol.NotLeaderOrFollower
+		case now.Before(pr.deadline) && !last:
+			pr.timer.Reset(pr.nextLook(now))
 			return nil
 		}
 		for i := range pr.parts {
 			if pr.parts[i].end != 0 {
-				pr.results[i].Code, pr.results[i].BaseOffset = protocol.RequestTimedOut, -1
+				pr.results[i].Code, pr.results[i].BaseOffset = code, -1
 			}
 		}
 	}

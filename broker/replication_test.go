@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -331,4 +332,30 @@ func TestL01_AFollowerThatWasCutOffComesBack(t *testing.T) {
 	f.more(50)
 	stop()
 	f.verify()
+}
+
+// TestALeaderThatIsCutOffGivesWritesUp: long before the client's own patience ends. The client would hear of the new leader
+// first, write there, and come with what it had asked this one for when that is out of order.
+func TestALeaderThatIsCutOffGivesWritesUp(t *testing.T) {
+	f := newFleet(t, 3, 1, brokertest.Options{})
+	for _, b := range f.brokers {
+		b.AwaitVoters(3)
+	}
+	lead := f.leader(0)
+	for i, b := range f.brokers {
+		if b == lead {
+			b.Switch().Isolate(strconv.Itoa(i + 1))
+		}
+	}
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, 120_000
+	topic, part := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
+	topic.Topic, part.Records = "t", records(1, 10)
+	topic.Partitions = append(topic.Partitions, part)
+	req.Topics = append(req.Topics, topic)
+	resp := lead.Dial().Do(brokertest.At(9, req)).(*kmsg.ProduceResponse)
+	if code := protocol.Code(resp.Topics[0].Partitions[0].ErrorCode); code != protocol.NotLeaderOrFollower {
+		t.Errorf("answered with %v", code)
+	}
+	lead.Switch().HealAll()
 }

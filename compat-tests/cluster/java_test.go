@@ -37,6 +37,7 @@ func startJava(t *testing.T) *javaActors {
 		out.Close()
 		if t.Failed() {
 			t.Logf("the Java clients wrote to stderr:\n%s", harness.Tail(j.process.Stderr(), 15))
+			keepFile(t, "java.log", []byte(j.process.Stderr()))
 		}
 	})
 	return j

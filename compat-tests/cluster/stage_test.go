@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -90,20 +91,29 @@ func (s *stage) say(format string, args ...any) {
 	s.t.Logf("%6.2f s: %s", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// keep writes the history down where MOLDAU_COMPAT_KEEP says.
+// keep writes the history and what the brokers wrote down.
 func (s *stage) keep() {
-	dir := os.Getenv("MOLDAU_COMPAT_KEEP")
-	if dir == "" {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var text bytes.Buffer
 	for _, e := range s.seen.Sorted() {
 		fmt.Fprintln(&text, e)
 	}
-	name := dir + "/" + strings.ReplaceAll(s.t.Name(), "/", "-") + ".history"
-	s.t.Logf("the history is kept in %s: %v", name, os.WriteFile(name, text.Bytes(), 0o644))
+	keepFile(s.t, "history", text.Bytes())
+	for i, b := range s.cluster.Brokers {
+		log, _ := os.ReadFile(b.LogFile)
+		keepFile(s.t, fmt.Sprintf("broker-%d.log", i+1), log)
+	}
+}
+
+// keepFile keeps a file of a failed test where MOLDAU_COMPAT_KEEP says.
+func keepFile(t *testing.T, name string, content []byte) {
+	dir := os.Getenv("MOLDAU_COMPAT_KEEP")
+	if dir == "" {
+		return
+	}
+	full := filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-")+"."+name)
+	t.Logf("kept: %s (%v)", full, os.WriteFile(full, content, 0o644))
 }
 
 func (s *stage) add(events ...Event) {
