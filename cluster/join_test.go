@@ -239,3 +239,26 @@ func (m *machine) logger() *slog.Logger {
 	h := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})
 	return slog.New(h).With("machine", m.name)
 }
+
+// TestANodeThatWasRemovedWhileItWasAwayComesBack: its own log says that it is a member. It learns from the others that it is
+// none, and asks for a seat.
+func TestANodeThatWasRemovedWhileItWasAwayComesBack(t *testing.T) {
+	ms := newMachines(t, "a", "b", "c")
+	nodes := ms.cluster()
+	eventually(t, "all three vote", func() bool { return len(voters(ms.all[0].quorum())) == 3 })
+	same(t, nodes...)
+	away := ms.all[2]
+	away.kill()
+	if _, err := nodes[0].Propose(t.Context(), meta.UnregisterBroker{ID: away.id.NodeID}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is no member any more", func() bool {
+		st := ms.all[0].quorum()
+		return len(st.Members) == 2
+	})
+	away.start(ms.all[0].addr)
+	eventually(t, "it is a member again", func() bool {
+		st := ms.all[0].quorum()
+		return len(st.Members) == 3
+	})
+}

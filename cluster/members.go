@@ -114,7 +114,6 @@ func (n *Node) membersAre(m quorum.Members) {
 	n.r.members = m
 	n.alone.Store(n.solo())
 	n.voters.Store(int32(len(m.Voters)))
-	n.member.Store(slices.Contains(m.Voters, n.self.Quorum) || slices.Contains(m.Learners, n.self.Quorum))
 	n.cfg.Logger.Debug("members of the metadata quorum", "voters", m.Voters, "learners", m.Learners)
 	if n.lead.Load().here && !slices.Equal(before.Voters, m.Voters) {
 		n.cfg.Logger.Info("brokers that vote on the metadata", "brokers", n.brokersOf(m.Voters))
@@ -209,6 +208,7 @@ func (n *Node) seats(now time.Time) []seat {
 		if known, ok := im.Node(b.ID); b.Quorum == 0 || ok && known.Quorum != b.Quorum {
 			continue // it comes back with a new folder
 		}
+		delete(n.r.asked, b.Quorum) // it has what it asked for, and would be kept for nothing once it is unregistered
 		s := at(b.Quorum)
 		s.broker, s.rack, s.alive = b.ID, b.Rack, !b.Fenced
 	}

@@ -313,6 +313,7 @@ func (n *Node) absorb(rd quorum.Ready) error {
 	if rd.Members != nil {
 		n.membersAre(*rd.Members)
 	}
+	n.member.Store(n.r.members.Has(n.self.Quorum) && !rd.Removed)
 	if err := n.apply(rd); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 )
@@ -50,7 +51,9 @@ func (l *Log) ForgetLeader(id uint64) {
 			return
 		}
 		_ = l.raft.ForgetLeader() // it cannot fail for a follower
-		l.campaignIn = 1 + 2*l.rank(id)
+		if slices.Contains(l.conf().GetVoters(), l.self.raft) {
+			l.campaignIn = 1 + 2*l.rank(id)
+		}
 	})
 }
 

@@ -158,6 +158,10 @@ type Ready struct {
 	Leadership Leadership
 	Changed    bool // Leadership is another than the last time
 
+	// Removed says that this node was a member and is none any more; its own log may not say so. It stays so unless a
+	// leader adds it again.
+	Removed bool
+
 	// Confirmed is the highest ticket of Confirm for which a majority has answered.
 	Confirmed uint64
 
@@ -329,7 +333,7 @@ func (l *Log) Process() (Ready, error) {
 	out.Messages = append(out.Messages, l.replies...)
 	l.replies = nil
 	out.SnapshotWanted, l.wanted = l.wanted, false
-	out.Confirmed = l.confirmed
+	out.Confirmed, out.Removed = l.confirmed, l.isRemoved()
 	return out, l.broken
 }
 

@@ -73,7 +73,7 @@ func TestAMemberThatIsRemovedWhileItIsAwayKnowsItAfterwards(t *testing.T) {
 	term := lead.log.Status().Term
 	g.run(3 * askTicks)
 	for _, m := range []*member{away, learner} {
-		if !m.log.Status().Removed {
+		if !m.log.Status().Removed || !m.ready.Removed {
 			t.Errorf("node %d does not know", m.node)
 		}
 	}
@@ -83,7 +83,7 @@ func TestAMemberThatIsRemovedWhileItIsAwayKnowsItAfterwards(t *testing.T) {
 	}
 	g.change(MemberChange{AddLearners: []uint64{away.id}})
 	g.run(5)
-	if away.log.Status().Removed || !slices.Equal(away.lines, lead.lines) {
+	if away.log.Status().Removed || away.ready.Removed || !slices.Equal(away.lines, lead.lines) {
 		t.Errorf("added again: %+v", away.log.Status())
 	}
 }

@@ -17,8 +17,7 @@ type Status struct {
 	Commit, Applied, Last int64
 	Members               Members
 
-	// Removed says that this node was a member and is none any more. It stays so unless a leader adds it again.
-	Removed bool
+	Removed bool // as in Ready
 
 	// Progress is how far the members are, by id; nil where this node does not lead.
 	Progress []Progress
@@ -45,7 +44,7 @@ type contact struct {
 func (l *Log) Status() Status {
 	s := Status{ID: l.self.raft, Leadership: l.leader, Applied: int64(l.applied), Last: int64(l.last)}
 	s.Members = membersOf(l.conf())
-	s.Removed = l.removed || len(s.Members.Voters) > 0 && !s.Members.Has(l.self.raft)
+	s.Removed = l.isRemoved()
 	l.guard(func() {
 		st := l.raft.BasicStatus()
 		s.Commit = int64(st.GetCommit())
@@ -54,6 +53,11 @@ func (l *Log) Status() Status {
 		}
 	})
 	return s
+}
+
+func (l *Log) isRemoved() bool {
+	c := l.conf()
+	return l.removed || len(c.GetVoters()) > 0 && !contains(c, l.self.raft)
 }
 
 func (l *Log) progress() []Progress {
