@@ -87,11 +87,22 @@ func (g *Gossip) there(n *memberlist.Node) {
 	_, known := g.members[n.Name]
 	g.members[n.Name] = m
 	delete(g.lost, m.Addr)
+	news := !known && g.newest(m)
 	g.mu.Unlock()
-	if !known {
+	if news {
 		g.cfg.Logger.Info("heard of a broker", "broker", m.ID, "peer", m.Addr, "version", m.Version)
 	}
 	g.changed()
+}
+
+// newest says whether m is the life of a broker that counts, and none of this one's. g.mu is held.
+func (g *Gossip) newest(m Member) bool {
+	for _, other := range g.members {
+		if other.ID == m.ID && other.Started.After(m.Started) {
+			return false
+		}
+	}
+	return m.ID != g.me.ID
 }
 
 // NotifyLeave is told of those that are not heard of any more, whether or not they have said good-bye.
@@ -105,6 +116,7 @@ func (g *Gossip) gone(name string, look bool) {
 	for _, other := range g.members { // it has come back as another process already
 		look = look && other.Addr != m.Addr && other.ID != m.ID
 	}
+	look = look && m.ID != g.me.ID && m.Addr != g.me.Addr
 	if known && look && len(g.lost) < membersMax {
 		g.lost[m.Addr] = search{since: time.Now(), next: time.Now().Add(g.cfg.Pace)}
 	}
@@ -112,7 +124,11 @@ func (g *Gossip) gone(name string, look bool) {
 	if !known {
 		return
 	}
-	g.cfg.Logger.Info("a broker is not heard of any more", "broker", m.ID, "peer", m.Addr, "left", !look)
+	level := slog.LevelInfo
+	if !look { // it has said good-bye, or its next life is there
+		level = slog.LevelDebug
+	}
+	g.cfg.Logger.Log(g.ctx, level, "a broker is not heard of any more", "broker", m.ID, "peer", m.Addr)
 	g.changed()
 }
 

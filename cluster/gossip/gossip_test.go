@@ -223,6 +223,14 @@ func TestTheNewestLifeCounts(t *testing.T) {
 	if got := nodes[0].sees(); got != "1 2" {
 		t.Errorf("1 sees %s", got)
 	}
+	third := newNode(t, sw, 2).start("127.0.0.1:0") // it hears of its own former lives, and says nothing of them
+	if _, err := third.gossip.Join(t.Context(), nodes[0].link.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it hears of 1", func() bool { return third.sees() == "1 2" })
+	if log := third.logs.String(); strings.Contains(log, "broker=2") || strings.Count(log, "heard of a broker") != 1 {
+		t.Errorf("%s", log)
+	}
 }
 
 func TestAPartitionHealsByItself(t *testing.T) {

@@ -114,7 +114,8 @@ func (d *devRunner) quit() int {
 
 func (d *devRunner) client(opts ...kgo.Opt) *kgo.Client {
 	d.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(strings.Split(d.boot.Bootstrap, ",")...)}, opts...)...)
+	opts = append(opts, kgo.SeedBrokers(strings.Split(d.boot.Bootstrap, ",")...), kgo.MetadataMinAge(20*time.Millisecond))
+	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -207,7 +208,7 @@ func TestDevIsAClusterThatCanBeBroken(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	// Clients still reach the broker that is alone, and are told by it that it leads: they must give it up after a time.
-	d.produce(d.client(kgo.MetadataMinAge(50*time.Millisecond), kgo.ProduceRequestTimeout(time.Second)), 20)
+	d.produce(d.client(kgo.ProduceRequestTimeout(time.Second)), 20)
 	d.do("heal", "healed")
 	d.do("wait", "in-step")
 	if got := d.records(); got < 180 {
