@@ -11,6 +11,7 @@ import (
 
 	"moldau.io/moldau/cluster/link"
 	"moldau.io/moldau/cluster/meta"
+	"moldau.io/moldau/cluster/quorum"
 	"moldau.io/moldau/protocol"
 	"moldau.io/moldau/storage/vfs"
 )
@@ -261,4 +262,39 @@ func TestANodeThatWasRemovedWhileItWasAwayComesBack(t *testing.T) {
 		st := ms.all[0].quorum()
 		return len(st.Members) == 3
 	})
+}
+
+// TestWhatIsLeftOfAClusterGoesOnAfterRecover: two of three machines are gone for good. The third's quorum is recovered, it leads
+// alone, knows what the cluster had decided, and another machine can join it.
+func TestWhatIsLeftOfAClusterGoesOnAfterRecover(t *testing.T) {
+	ms := newMachines(t, "a", "b", "c")
+	nodes := ms.cluster()
+	eventually(t, "all three vote", func() bool { return len(voters(ms.all[0].quorum())) == 3 })
+	left := ms.all[1]
+	if _, err := nodes[0].Propose(t.Context(), create("kept", 1)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, nodes...)
+	for _, m := range ms.all {
+		m.kill()
+	}
+	r, err := quorum.Recover(left.fs, "data/quorum", NewQuorumID())
+	if err != nil || r.Was.Node != left.id.NodeID || len(r.Was.Members.Voters) != 3 {
+		t.Fatalf("%+v %v", r, err)
+	}
+	left.id.Quorum = 0
+	left.start()
+	if left.node.Image().Topic("kept") == nil {
+		t.Error("the topic is lost")
+	}
+	if left.id.Quorum != r.ID {
+		t.Errorf("id %d in the quorum, want %d", left.id.Quorum, r.ID)
+	}
+	back := ms.all[2]
+	back.fs, back.id = vfs.NewMem(), Identity{NodeID: back.id.NodeID}
+	back.start(left.addr)
+	if _, err := back.node.Propose(t.Context(), create("new", 1)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, left.node, back.node)
 }
