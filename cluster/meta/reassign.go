@@ -51,6 +51,10 @@ func (c *Controller) reassign(p *Partition, want Reassignment, r rules, keepFact
 			return Partition{}, false, err
 		}
 		to, changed := ch.build()
+		if len(ch.isr) == 0 && to.Leader == -1 {
+			return Partition{}, false, protocol.Errorf(protocol.InvalidReplicaAssignment,
+				"going back with %s would leave nobody to lead it: none of its former replicas is alive", want.Partition)
+		}
 		return to, changed, nil
 	}
 	if err := c.checkReplicas(want); err != nil {
@@ -125,7 +129,7 @@ func cancelReassignment(ch *partitionChange, tp protocol.TopicPartition) error {
 			return protocol.Errorf(protocol.InvalidReplicaAssignment,
 				"going back with %s would need an unclean leader election: none of its former replicas is in sync", tp)
 		}
-		ch.isr = ch.replicas[:1:1]
+		ch.isr = nil // whoever is alive is elected, uncleanly if it must be
 	}
 	ch.adding, ch.removing = nil, nil
 	return nil

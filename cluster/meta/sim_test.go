@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"moldau.io/moldau/cluster/config"
 	"moldau.io/moldau/protocol"
 )
 
@@ -50,7 +51,7 @@ func (w *simWorld) step() {
 		if p.up {
 			w.lead(p)
 		}
-	case n < 53 && len(w.late) > 0:
+	case n < 56 && len(w.late) > 0:
 		w.mark("an in-sync set is asked for twice")
 		i := w.random.IntN(len(w.late))
 		ask := w.late[i]
@@ -100,7 +101,9 @@ func (w *simWorld) live(p *simProc) {
 
 func (w *simWorld) administer() {
 	_, t, _ := w.anyPlace(w.committed)
-	switch n := w.random.IntN(10); {
+	switch n := w.random.IntN(14); {
+	case n >= 10 && t != nil:
+		w.rearrange(t)
 	case t == nil || n < 3 && len(w.committed.Topics()) < 4:
 		w.names++
 		nt := NewTopic{Name: fmt.Sprint("t", w.names), Partitions: int32(1 + w.random.IntN(3)), ReplicationFactor: int16(1 + w.random.IntN(3))}
@@ -117,6 +120,33 @@ func (w *simWorld) administer() {
 		w.alterTopic(t, minISRKey, v)
 	default:
 		w.alterTopic(t, "unclean.leader.election.enable", []string{"true", "false", "false"}[w.random.IntN(3)])
+	}
+}
+
+// rearrange moves partitions and leaderships about.
+func (w *simWorld) rearrange(t *Topic) {
+	tp := protocol.TopicPartition{Topic: t.Name, Partition: int32(w.random.IntN(len(t.Partitions)))}
+	switch w.random.IntN(5) {
+	case 0:
+		id := w.procs[w.random.IntN(len(w.procs))].id
+		w.do(DrainBroker{ID: id, Drain: w.random.IntN(3) == 0}, nil)
+	case 1:
+		unclean := w.random.IntN(8) == 0
+		if unclean {
+			w.forced[tp] = true
+		}
+		w.do(ElectLeaders{Partitions: []protocol.TopicPartition{tp}, Unclean: unclean}, nil)
+	case 2:
+		w.now = w.now.Add(time.Duration(w.random.IntN(400)) * time.Second / 40)
+		w.do(AlterConfigs{Resources: []AlterResource{{Resource: Resource{Type: config.BrokerResource}, Ops: []ConfigOp{{
+			Key: autoHeal, Value: ptr([]string{"3s", "10s", "0"}[w.random.IntN(3)]),
+		}}}}}, nil)
+	default:
+		var target []protocol.BrokerID
+		for _, i := range w.random.Perm(len(w.procs))[:w.random.IntN(min(4, len(w.procs)+1))] {
+			target = append(target, w.procs[i].id)
+		}
+		w.do(AlterReassignments{Partitions: []Reassignment{{Partition: tp, Replicas: target}}}, nil) // nobody: cancels
 	}
 }
 
@@ -165,6 +195,9 @@ func (w *simWorld) elected(at simPlace, t *Topic, old, p *Partition, im *Image) 
 		w.fail("I-18: %s: %d and %d lead in epoch %d", t.Name, led, p.Leader, p.LeaderEpoch)
 	}
 	part.leaders[p.LeaderEpoch] = p.Leader
+	if len(old.Adding)+len(old.Removing) > 0 && !moving(p) && old.Replicas != nil {
+		w.mark("a reassignment ends")
+	}
 	if p.Epoch == old.Epoch || old.Replicas == nil || p.Leader == -1 || p.LeaderEpoch == old.LeaderEpoch {
 		return
 	}
@@ -173,8 +206,10 @@ func (w *simWorld) elected(at simPlace, t *Topic, old, p *Partition, im *Image) 
 		w.mark("a leader comes from the ISR")
 	case slices.Contains(old.ELR, p.Leader):
 		w.mark("a leader comes from the ELR")
+	case !p.Recovering:
+		w.mark("a leader comes into the ISR and leads") // its leader before it has vouched for it
 	default:
-		allowed := im.Configs(2, t.Name)["unclean.leader.election.enable"] == "true" ||
+		allowed := w.forced[protocol.TopicPartition{Topic: t.Name, Partition: at.partition}] || im.Configs(2, t.Name)["unclean.leader.election.enable"] == "true" ||
 			w.opt.elr && len(old.ISR)+len(old.ELR) <= 1 && slices.Equal(old.LastKnownELR, ids{p.Leader}) // that one has just lost it
 		if !allowed || !p.Recovering || len(p.ISR) != 1 {
 			w.fail("%s: %s was elected uncleanly after %s", t.Name, show(*p), show(*old))
@@ -321,7 +356,7 @@ var simMarks = []string{
 	"records are committed", "the controller moves", "a broker is forgotten", "a broker stops in order",
 	"a registration is refused", "an in-sync set is asked for twice", "all is led in the end",
 	"an in-sync set is refused: INELIGIBLE_REPLICA", "an in-sync set is refused: FENCED_LEADER_EPOCH",
-	"an in-sync set is refused: INVALID_UPDATE_VERSION",
+	"an in-sync set is refused: INVALID_UPDATE_VERSION", "a reassignment ends",
 }
 
 func TestSimulation(t *testing.T) {

@@ -26,11 +26,12 @@ type simWorld struct {
 	pending   []simEntry
 	log       [][]byte // committed entries, as they are on disk
 
-	procs []*simProc // by id, from 1
-	parts map[simPlace]*simPart
-	names int
-	lives byte
-	epoch map[protocol.BrokerID]int64 // the highest that each broker was given
+	procs  []*simProc // by id, from 1
+	parts  map[simPlace]*simPart
+	names  int
+	lives  byte
+	forced map[protocol.TopicPartition]bool // somebody has asked for an unclean election
+	epoch  map[protocol.BrokerID]int64      // the highest that each broker was given
 
 	late  []func()                      // messages that are still on their way
 	told  func(format string, a ...any) // what happens, where somebody wants to know
@@ -102,7 +103,8 @@ type simPart struct {
 func newSimWorld(seed uint64, fault simFault) *simWorld {
 	w := &simWorld{
 		random: rand.New(rand.NewPCG(seed, 6)), now: time.Unix(1_700_000_000, 0), committed: Empty(),
-		parts: map[simPlace]*simPart{}, epoch: map[protocol.BrokerID]int64{}, marks: map[string]int{},
+		forced: map[protocol.TopicPartition]bool{}, parts: map[simPlace]*simPart{}, epoch: map[protocol.BrokerID]int64{},
+		marks: map[string]int{},
 	}
 	w.opt = simOptions{elr: seed%3 != 0, brokers: 2 + w.random.IntN(4), steps: 300, fault: fault}
 	w.control()
@@ -285,8 +287,17 @@ func (w *simWorld) heartbeat(p *simProc, stop bool) {
 	})
 }
 
-// see brings a broker's view of the metadata up to what is committed.
-func (w *simWorld) see(p *simProc) { p.view = w.committed }
+// see brings a broker's view of the metadata up to what is committed. What it is no replica of any more it deletes.
+func (w *simWorld) see(p *simProc) {
+	p.view = w.committed
+	for _, t := range p.view.Topics() {
+		for i := range t.Partitions {
+			if !slices.Contains(t.Partitions[i].Replicas, p.id) {
+				delete(w.parts[simPlace{t.ID, int32(i)}].logs, p.id)
+			}
+		}
+	}
+}
 
 func (w *simWorld) places() []simPlace {
 	var all []simPlace
@@ -426,7 +437,7 @@ func (w *simWorld) offer(p *simProc, at simPlace, v *Partition) {
 	if w.random.IntN(8) > 0 {
 		ask()
 	}
-	if w.random.IntN(4) == 0 {
+	if w.random.IntN(2) == 0 {
 		w.late = append(w.late, func() {
 			// Of two copies the later one is never judged first, so once one was refused for good no other is under way.
 			if _, still := p.offered[at]; still || p.life != life {
