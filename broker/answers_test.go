@@ -91,6 +91,11 @@ func bodyOf(req kmsg.Request, raw []byte) []byte {
 	return raw[4:]
 }
 
+// neverRefuses are APIs that leave out what is not there.
+var neverRefuses = map[string]bool{
+	"Metadata": true, "DescribeLogDirs": true, "ListGroups": true, "ListPartitionReassignments": true,
+}
+
 // TestC15_C74_EveryAnswerHasTheShapeOfItsVersion: every API at every version is sent what it must refuse and what it need not.
 // It answers, in bytes that are exactly those of the version's schema: a null where none may be, a field of another version or
 // a byte too many would come out differently when decoded and encoded again.
@@ -130,7 +135,7 @@ func TestC15_C74_EveryAnswerHasTheShapeOfItsVersion(t *testing.T) {
 		t.Errorf("%v handlers panicked", n)
 	}
 	for _, api := range protocol.APIs() { // the test has to have provoked something
-		if api.Name != "Metadata" && api.Name != "DescribeLogDirs" && api.Name != "ListGroups" && !codes[api.Name] {
+		if !neverRefuses[api.Name] && !codes[api.Name] {
 			t.Errorf("%s has never answered with an error", api.Name)
 		}
 	}
@@ -193,8 +198,9 @@ func checkFetchCode(t *testing.T, code int16) {
 var kafkas = map[int16][2]int16{
 	0: {0, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 8: {2, 10}, 9: {1, 10}, 10: {0, 6}, 11: {0, 9}, 12: {0, 4},
 	13: {0, 5}, 14: {0, 5}, 15: {0, 6}, 16: {0, 5}, 18: {0, 5}, 19: {2, 7}, 20: {1, 6}, 21: {0, 2}, 22: {0, 5},
-	23: {2, 4}, 32: {1, 4}, 33: {0, 2}, 34: {1, 2}, 35: {1, 5}, 37: {0, 3}, 42: {0, 3}, 44: {0, 1}, 47: {0, 0}, 57: {0, 2},
-	60: {0, 2}, 61: {0, 0}, 68: {0, 1}, 69: {0, 1}, 74: {0, 1}, 75: {0, 0},
+	23: {2, 4}, 32: {1, 4}, 33: {0, 2}, 34: {1, 2}, 35: {1, 5}, 37: {0, 3}, 42: {0, 3}, 43: {0, 2}, 44: {0, 1}, 45: {0, 1},
+	46: {0, 0}, 47: {0, 0}, 55: {0, 2}, 57: {0, 2},
+	60: {0, 2}, 61: {0, 0}, 64: {0, 0}, 68: {0, 1}, 69: {0, 1}, 74: {0, 1}, 75: {0, 0}, 80: {0, 1}, 81: {0, 0},
 }
 
 // TestRule007_C12_C13_WhatIsAdvertisedIsAnswered, and nothing else. Versions with topic ids are only there together with a
