@@ -16,6 +16,9 @@ func (w *world) trouble() {
 			kinds = append(kinds, k)
 		}
 	}
+	if w.o.on["drain"] {
+		kinds = append(kinds, "drain")
+	}
 	if len(kinds) == 0 {
 		return
 	}
@@ -71,6 +74,10 @@ func (w *world) wrong(kind string) {
 				}
 			})
 		}
+	case "drain":
+		w.Note("drain broker %d", n.id)
+		w.q.ask(meta.DrainBroker{ID: n.id, Drain: true})
+		w.After(2*d, "drained", func() { w.q.ask(meta.DrainBroker{ID: n.id}) })
 	case "elect":
 		w.q.ask(meta.ElectLeaders{All: true})
 	case "reassign":
@@ -199,6 +206,14 @@ func (w *world) heal() {
 	w.Note("peace")
 	w.quiet = true
 	w.net.Heal()
+	w.Every(time.Second, "take back", func() bool {
+		for _, b := range w.q.image().Brokers() {
+			if b.Draining {
+				w.q.ask(meta.DrainBroker{ID: b.ID})
+			}
+		}
+		return true
+	})
 	for _, n := range w.nodes {
 		n.thaw(n.run)
 		if n.stopping {

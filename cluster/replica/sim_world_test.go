@@ -54,6 +54,7 @@ func newOptions(s *sim.Sim, fault string) simOptions {
 		lag: time.Duration(1+rng.IntN(4)) * time.Second, gap: time.Duration(300+rng.IntN(4000)) * time.Millisecond,
 		on: sim.Swarm(rng, simKinds...),
 	}
+	o.on["drain"] = s.Rand("drain").IntN(3) == 0
 	for i := range 1 + rng.IntN(3) {
 		t := simTopic{name: fmt.Sprintf("t%d", i), factor: min(o.brokers, []int{3, 3, 3, 2, 1, 4}[rng.IntN(6)])}
 		t.partitions = 1 + rng.IntN(2)

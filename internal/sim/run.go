@@ -32,13 +32,15 @@ func NewFlags(seeds uint64, limit time.Duration) *Flags {
 }
 
 const (
-	seedsShort = 30 // with -short
-	runTwice   = 50 // one in so many seeds runs twice, and must do the same
-	tailLines  = 60 // of the history, with a failure
+	seedsShort = 30  // with -short
+	runTwice   = 50  // one in so many seeds runs twice, and must do the same
+	tailLines  = 60  // of the history, with a failure
+	marksFrom  = 400 // seeds must come to the marks, if so many were played
 )
 
 // Run plays one world for each seed, on all processors, and fails the test with the first seed that fails. One seed in fifty
-// is played twice, and must be the same history. Where all seeds wanted were played, marks are what they must have come to.
+// is played twice, and must be the same history. Where enough seeds were played, marks are what they must have
+// come to.
 func (f *Flags) Run(t *testing.T, play func(s *Sim), marks ...string) {
 	t.Helper()
 	if *f.seed != 0 {
@@ -75,7 +77,7 @@ func (f *Flags) Run(t *testing.T, play func(s *Sim), marks ...string) {
 	for _, name := range slices.Sorted(maps.Keys(r.marks)) {
 		t.Logf("%8d  %s", r.marks[name], name)
 	}
-	if t.Failed() || testing.Short() || r.seeds < seeds && r.seeds < 200 {
+	if t.Failed() || testing.Short() || r.seeds < seeds && r.seeds < marksFrom {
 		return
 	}
 	for _, m := range marks {
