@@ -176,8 +176,9 @@ func (ch *partitionChange) completeReassignment() {
 		return
 	case len(ch.adding) < len(ch.removing) && !containsAll(isr, replicas):
 		return
-	case len(isr) < len(ch.isr) && len(isr) < min(ch.minISR, len(replicas)):
-		return
+	case len(isr) < min(ch.minISR, len(replicas)) &&
+		(containsAny(ch.was.ISR, ch.removing) || containsAny(ch.was.ELR, ch.removing)):
+		return // whoever is to go may be the only other one that has everything
 	}
 	ch.isr, ch.replicas, ch.adding, ch.removing = isr, replicas, nil, nil
 }

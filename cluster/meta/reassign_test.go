@@ -148,6 +148,24 @@ func TestI46_AReassignmentWaitsWhereItWouldLeaveTooFewInSync(t *testing.T) {
 	w.is("a", "2/3/9 isr[1 2]")
 }
 
+// TestI46_AReassignmentDoesNotForgetWhoHasEverything: when the replica that is to go dies, it is for a while the only other one
+// with every committed record. A move that ended then would leave one copy where two are promised.
+func TestI46_AReassignmentDoesNotForgetWhoHasEverything(t *testing.T) {
+	w := withELR(t, 3)
+	w.topic("a", ids{3, 2})
+	w.set("a", "min.insync.replicas", "2")
+	w.die(3)
+	w.restart(3, false)
+	w.isr("a", 2)
+	w.move("a", ids{3, 1})
+	w.isr("a", 2, 1)
+	w.is("a", "2/1/4 isr[2 1] adding[1] removing[2]")
+	w.die(2)
+	w.is("a", "1/2/5 isr[1] elr[2] adding[1] removing[2]")
+	w.isr("a", 1, 3)
+	w.is("a", "1/3/6 isr[1 3]")
+}
+
 // TestI46_ReassignmentsKeepWhatIsCommitted has brokers die and return, leaders shrink and grow their in-sync sets, and an operator
 // move partitions about. No move may make an in-sync set too small, take the last replica that has everything, or let one in that
 // the leader has not named.
