@@ -28,6 +28,7 @@ type inSync struct {
 	waits  []*Partition
 	shrank uint64
 	grew   uint64
+	failed uint64
 }
 
 func newInSync(b *Broker) *inSync { return &inSync{b: b, ready: make(chan struct{}, 1)} }
@@ -78,11 +79,11 @@ func (s *inSync) run(ctx context.Context) {
 // send asks the controller and tells the cores what it says.
 func (s *inSync) send(ctx context.Context, ps []*Partition) {
 	cmd := meta.AlterPartition{Broker: s.b.nodeID(), BrokerEpoch: s.b.brokerEpoch()}
-	asked := ps[:0]
+	asked, before := ps[:0], make([]int, 0, len(ps))
 	for _, p := range ps {
-		if c, ok := p.proposal(); ok {
+		if c, members, ok := p.proposal(); ok {
 			cmd.Partitions = append(cmd.Partitions, c)
-			asked = append(asked, p)
+			asked, before = append(asked, p), append(before, members)
 		}
 	}
 	if len(asked) == 0 {
@@ -98,8 +99,11 @@ func (s *inSync) send(ctx context.Context, ps []*Partition) {
 		if code == protocol.None || code == protocol.OperationNotAttempted || code == protocol.IneligibleReplica {
 			code = protocol.UnknownServerError // those are about one partition
 		}
-		for _, p := range asked {
-			p.answered(code)
+		s.mu.Lock()
+		s.failed += uint64(len(asked))
+		s.mu.Unlock()
+		for i, p := range asked {
+			p.answered(&cmd.Partitions[i], code)
 		}
 		return
 	}
@@ -109,67 +113,69 @@ func (s *inSync) send(ctx context.Context, ps []*Partition) {
 		if i < len(changed) {
 			code = changed[i].Code
 		}
-		if code == protocol.None {
-			s.count(p, len(cmd.Partitions[i].ISR))
-		}
-		p.answered(code)
+		s.count(code, before[i], len(cmd.Partitions[i].ISR))
+		p.answered(&cmd.Partitions[i], code)
 	}
 }
 
 // count is for the metrics: whether the set became smaller or larger.
-func (s *inSync) count(p *Partition, members int) {
-	p.mu.Lock()
-	before := 0
-	if p.mu.leader != nil {
-		before = len(p.mu.leader.ISR())
-	}
-	p.mu.Unlock()
+func (s *inSync) count(code protocol.Code, before, after int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if members < before {
+	switch {
+	case code != protocol.None:
+		s.failed++
+	case after < before:
 		s.shrank++
-	} else {
+	default:
 		s.grew++
 	}
 }
 
 // counts are for the metrics.
-func (s *inSync) counts() (shrank, grew uint64) {
+func (s *inSync) counts() (shrank, grew, failed uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.shrank, s.grew
+	return s.shrank, s.grew, s.failed
 }
 
-// proposal is what the controller is to be asked about the partition, if there is anything.
-func (p *Partition) proposal() (meta.ISRChange, bool) {
+// proposal is what the controller is to be asked about the partition, if there is anything, and how many replicas are in sync
+// now.
+func (p *Partition) proposal() (c meta.ISRChange, members int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.asked = false
 	if p.mu.leader == nil {
-		return meta.ISRChange{}, false
+		return meta.ISRChange{}, 0, false
 	}
-	c, open := p.mu.leader.Proposal()
+	change, open := p.mu.leader.Proposal()
 	if !open {
-		return meta.ISRChange{}, false
+		return meta.ISRChange{}, 0, false
 	}
-	out := meta.ISRChange{
-		Topic: p.topicID, Partition: p.id.Partition, LeaderEpoch: c.LeaderEpoch, Epoch: c.PartitionEpoch, Recovered: c.Recovered,
-		ISR: make([]meta.ISRMember, len(c.ISR)),
+	c = meta.ISRChange{
+		Topic: p.topicID, Partition: p.id.Partition, LeaderEpoch: change.LeaderEpoch, Epoch: change.PartitionEpoch,
+		Recovered: change.Recovered, ISR: make([]meta.ISRMember, len(change.ISR)),
 	}
-	for i, m := range c.ISR {
-		out.ISR[i] = meta.ISRMember(m)
+	for i, m := range change.ISR {
+		c.ISR[i] = meta.ISRMember(m)
 	}
-	return out, true
+	return c, len(p.mu.leader.ISR()), true
 }
 
-// answered tells the core what became of its proposal. The metadata says what the partition has become.
-func (p *Partition) answered(code protocol.Code) {
+// answered tells the core what became of what was sent, if that is what it still waits for. The metadata says what the
+// partition has become.
+func (p *Partition) answered(sent *meta.ISRChange, code protocol.Code) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mu.leader != nil {
-		p.effects(p.mu.leader.Refused(time.Now(), code))
-		p.b.tickSoon()
+	if p.mu.leader == nil {
+		return
 	}
+	c, open := p.mu.leader.Proposal()
+	if !open || c.LeaderEpoch != sent.LeaderEpoch || c.PartitionEpoch != sent.Epoch {
+		return // a later one may be under way, which nobody has refused
+	}
+	p.effects(p.mu.leader.Refused(time.Now(), code))
+	p.b.tickSoon()
 }
 
 // tick has the core do what has become due, and says when that is again; zero for never.

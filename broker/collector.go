@@ -114,6 +114,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if b.partitions != nil {
 		count(descScrubbed, uint64(b.store.ScrubTotals().Bytes))
 		c.partitions(gauge)
+		c.replication(count, gauge)
 		c.disks(gauge)
 		c.cleaner(count, gauge)
 		for reason, n := range b.store.DeletedSegments() {
