@@ -55,6 +55,7 @@ func (p *Partition) lead(now time.Time, a replica.Assignment) {
 
 // followLeader follows another broker, or what has changed while this one does.
 func (p *Partition) followLeader(a replica.Assignment) {
+	p.followsInSync.Store(slices.Contains(a.ISR, a.Local))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.mu.follower != nil && p.mu.follower.Epoch() == a.Epoch {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,8 +57,11 @@ type Broker struct {
 	replicaSessions *replicaSessions
 	fetchers        *fetchers // nil in tests of the connection loop
 	inSync          *inSync
-	ticks           chan struct{} // has a token where the leaders' cores are to be looked at soon
-	followersServe  bool          // consumers may be sent to followers, who must hear of the high watermark at once
+
+	leaderRate, followerRate replicationRate
+
+	ticks          chan struct{} // has a token where the leaders' cores are to be looked at soon
+	followersServe bool          // consumers may be sent to followers, who must hear of the high watermark at once
 
 	loggers *loggers // the log level, which clients may change
 	server  *server
@@ -82,6 +86,8 @@ func newBroker(st *config.Static, log *slog.Logger) *Broker {
 		fetchMaxBytes:   int32(st.Int("fetch.max.bytes")),
 	}
 	b.inSync = newInSync(b)
+	b.leaderRate.set(math.MaxInt64)
+	b.followerRate.set(math.MaxInt64)
 	selector, _ := st.Get("replica.selector.class")
 	b.followersServe = selector == rackAware
 	b.groups = newGroups(b, log)

@@ -225,6 +225,11 @@ func (f *replicaFetch) look(now time.Time, x *replicaPart, limit int) (protocol.
 	if res.Diverging != nil || x.offset >= end {
 		return res, 0
 	}
+	throttled := p.throttledHere(true)
+	if throttled && !x.inSync && f.b.leaderRate.wait(now) > 0 {
+		f.s.look(x) // when the follower comes again
+		return res, 0
+	}
 	minOne := f.got == 0
 	limit = max(0, min(int(x.maxBytes), limit))
 	slice, err := p.log.Read(x.offset, end, limit, minOne)
@@ -242,6 +247,9 @@ func (f *replicaFetch) look(now time.Time, x *replicaPart, limit int) (protocol.
 		return res, 0
 	}
 	res.Records = slice
+	if throttled {
+		f.b.leaderRate.count(now, int(slice.Len()))
+	}
 	f.b.metrics.replicationOut.Add(uint64(slice.Len()))
 	return res, slice.Len()
 }
@@ -288,6 +296,7 @@ func (p *Partition) followed(now time.Time, id protocol.BrokerID, brokerEpoch in
 	if x.offset < bounds.Start || x.offset > bounds.End {
 		return 0, protocol.OffsetOutOfRange
 	}
+	x.inSync = leader.InSync(id)
 	if x.named {
 		e, err := leader.Fetched(now, replica.FollowerFetch{
 			Replica: id, BrokerEpoch: brokerEpoch, Offset: x.offset, LogStart: x.logStart,

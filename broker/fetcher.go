@@ -319,7 +319,7 @@ func (f *fetcher) request(now time.Time) error {
 	if f.session.epoch == 0 {
 		q.Forgotten = nil
 	}
-	f.nameMoved()
+	f.nameMoved(now)
 	err := f.conn.send(q)
 	f.forgotten = f.forgotten[:0]
 	if f.session.id != 0 {
@@ -329,7 +329,7 @@ func (f *fetcher) request(now time.Time) error {
 }
 
 // nameMoved puts what has moved into the request.
-func (f *fetcher) nameMoved() {
+func (f *fetcher) nameMoved(now time.Time) {
 	for _, x := range f.moved {
 		x.hasMoved = false
 		plan, ok := x.p.nextFetch(x.epoch)
@@ -340,6 +340,12 @@ func (f *fetcher) nameMoved() {
 		if plan.AskBounds {
 			f.rest(x)
 			f.lost = append(f.lost, x)
+			continue
+		}
+		if wait := x.p.heldUp(now); wait > 0 {
+			f.rest(x)
+			x.until = now.Add(min(wait, f.cfg.wait)) // the rate may change
+			f.idle = append(f.idle, x)
 			continue
 		}
 		x.told, x.toldIn = plan, f.asked
@@ -407,6 +413,9 @@ func (f *fetcher) takePart(now time.Time, x *following, got *protocol.FetchedPar
 	if len(got.Records) > 0 {
 		f.appended = append(f.appended, x.p)
 		f.b.metrics.replicationIn.Add(uint64(len(got.Records)))
+		if x.p.throttledHere(false) {
+			f.b.followerRate.count(now, len(got.Records))
+		}
 	}
 	f.goOn(now, x, wait, err)
 }

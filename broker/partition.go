@@ -25,9 +25,10 @@ type Partition struct {
 	epoch atomic.Int32               // of the leader; notLeader where this broker is not
 	known atomic.Int32               // of the leader, whoever that is; notLeader where there is none
 
-	began     atomic.Int64 // the log's end when this broker began to lead
-	toldStart atomic.Int64 // the log's start when followers were last told of it by tellStart
-	short     atomic.Bool  // fewer replicas are in sync than acks=all asks for
+	began         atomic.Int64 // the log's end when this broker began to lead
+	toldStart     atomic.Int64 // the log's start when followers were last told of it by tellStart
+	followsInSync atomic.Bool  // it follows, and the metadata says that it is in sync
+	short         atomic.Bool  // fewer replicas are in sync than acks=all asks for
 
 	notify chan struct{} // for the coordinator: one token when the high watermark has moved or the leadership is lost
 

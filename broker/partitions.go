@@ -315,6 +315,7 @@ func (ps *partitions) reconfigure(im *meta.Image, delta meta.Delta) {
 	if slices.ContainsFunc(delta.Configs, func(r meta.Resource) bool { return r.Type == config.BrokerResource }) {
 		view := config.NewView(ps.b.static, im)
 		ps.b.server.relimit(view)
+		ps.b.replicationRates(view)
 		ps.store.Tune(tuning(view))
 		names = names[:0] // the defaults of every topic may have changed
 		for _, t := range im.Topics() {

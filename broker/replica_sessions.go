@@ -65,6 +65,7 @@ type replicaPart struct {
 	maxBytes    int32
 	heardStart  protocol.Offset // the logStart that the leader was told of last
 	named       bool            // the leader has not been told of offset
+	inSync      bool            // the follower was, when it was looked at
 	isReady     bool            // it is in the session's list
 	sentHW      protocol.Offset
 	sentStart   protocol.Offset

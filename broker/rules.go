@@ -19,6 +19,8 @@ type topicRules struct {
 	minInsync int         // min.insync.replicas
 	deletes   bool        // cleanup.policy contains delete
 	log       storage.Config
+
+	leaderThrottled, followerThrottled throttledReplicas
 }
 
 // targets are the values of compression.type.
@@ -45,6 +47,9 @@ func newTopicRules(st *config.Static, src config.Source, topic string) *topicRul
 			Target:                targets[compression],
 		},
 	}
+	leaders, _ := v.Topic(own, "leader.replication.throttled.replicas")
+	followers, _ := v.Topic(own, "follower.replication.throttled.replicas")
+	r.leaderThrottled, r.followerThrottled = newThrottledReplicas(leaders), newThrottledReplicas(followers)
 	switch r.batch.Target {
 	case compress.Gzip:
 		r.batch.Level = int(v.TopicInt(own, "compression.gzip.level"))
