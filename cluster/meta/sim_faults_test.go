@@ -54,16 +54,6 @@ var simFaults = map[string]simFault{
 		}
 		return cmd
 	}},
-	"an in-sync set is changed as of whatever epoch": {seed: 2145, wish: func(im *Image, cmd Command) Command {
-		if a, ok := cmd.(AlterPartition); ok {
-			if p, ok := im.TopicByID(a.Partitions[0].Topic).Partition(a.Partitions[0].Partition); ok {
-				a.Partitions = []ISRChange{a.Partitions[0]}
-				a.Partitions[0].Epoch, a.Partitions[0].LeaderEpoch = p.Epoch, p.LeaderEpoch
-				return a
-			}
-		}
-		return cmd
-	}},
 	"fewer that must be in sync leave others eligible": {records: func(cmd Command, recs []Record) []Record {
 		if _, ok := cmd.(AlterConfigs); !ok {
 			return recs
