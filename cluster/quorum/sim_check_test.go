@@ -116,17 +116,18 @@ func (w *world) end() error {
 	}
 	w.counts.lines += len(w.kept)
 	const patience = 300
-	asked := false
+	asked := uint64(0) // the term in which a leader has taken the last line; who leads after it may not have it
 	var why error
 	for range patience {
 		if err := w.turn(false); err != nil {
 			return err
 		}
-		if l := w.leading(); l != nil && !asked {
-			_, _, err := l.log.Append([]byte("the end"))
-			asked = err == nil
+		if l := w.leading(); l != nil && asked != l.log.leader.Term {
+			if _, _, err := l.log.Append([]byte("the end")); err == nil {
+				asked = l.log.leader.Term
+			}
 		}
-		if !asked {
+		if asked == 0 {
 			why = errors.New("nobody leads")
 		} else if why = w.atRest(); why == nil {
 			return nil
