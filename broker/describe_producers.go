@@ -21,7 +21,10 @@ func handleDescribeProducers(b *Broker, r *request) {
 			err := meta.CheckTopicName(t.Topic)
 			var p *Partition
 			if err == nil {
-				p, err = b.partitions.leader(protocol.TopicPartition{Topic: t.Topic, Partition: number})
+				p, err = b.partitions.here(protocol.TopicPartition{Topic: t.Topic, Partition: number}) // followers know them too
+				if err == nil && p.log.Failure() != nil {
+					err = protocol.KafkaStorageError
+				}
 			}
 			if err != nil {
 				rp.ErrorCode = int16(protocol.CodeOf(err))

@@ -123,13 +123,10 @@ func (d *topicPages) partition(t *meta.Topic, i int32) kmsg.DescribeTopicPartiti
 	rp.EligibleLeaderReplicas, rp.LastKnownELR = brokerIDs(p.ELR), brokerIDs(p.LastKnownELR)
 	rp.OfflineReplicas = offline
 	lead := d.im.Broker(p.Leader)
-	switch {
-	case lead == nil || lead.Fenced:
-		rp.LeaderID, rp.ErrorCode = -1, int16(protocol.LeaderNotAvailable)
-	default:
-		if _, ok := lead.Listener(d.r.listener()); !ok {
-			rp.LeaderID, rp.ErrorCode = -1, int16(protocol.ListenerNotFound)
-		}
+	if lead == nil || lead.Fenced {
+		rp.LeaderID = -1 // no error, unlike in Metadata
+	} else if _, ok := lead.Listener(d.r.listener()); !ok {
+		rp.LeaderID = -1
 	}
 	return rp
 }

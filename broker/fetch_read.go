@@ -38,8 +38,10 @@ func (f *fetch) readAll() (got int64, enough bool) {
 		res, st := &f.results[len(f.results)-1], &f.state[len(f.state)-1]
 		p, code := f.find(part)
 		if code != protocol.None {
-			res.Code = code // no reason to hurry, as in Kafka
-			res.Aborted = noneAborted
+			res.Code = code                           // no reason to hurry, as in Kafka
+			if code != protocol.NotLeaderOrFollower { // which Kafka finds out later
+				res.Aborted = noneAborted
+			}
 			continue
 		}
 		valid = true

@@ -20,7 +20,7 @@ func handleOffsetForLeaderEpoch(b *Broker, r *request) {
 		for _, p := range t.Partitions {
 			rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, -1, -1
-			part, err := b.partitions.leader(protocol.TopicPartition{Topic: t.Topic, Partition: p.Partition})
+			part, err := b.partitions.here(protocol.TopicPartition{Topic: t.Topic, Partition: p.Partition})
 			if err == nil {
 				err = part.fence(protocol.Epoch(p.CurrentLeaderEpoch))
 			}

@@ -169,7 +169,11 @@ func (p *Partition) notLeading() protocol.Code {
 // (KIP-320).
 func (p *Partition) fence(clients protocol.Epoch) error {
 	mine := protocol.Epoch(p.epoch.Load())
-	switch {
+	switch known := protocol.Epoch(p.known.Load()); {
+	case mine == notLeader && known != notLeader && clients > known:
+		return protocol.UnknownLeaderEpoch // this broker may lead by then
+	case mine == notLeader && clients >= 0 && clients < known:
+		return protocol.FencedLeaderEpoch
 	case mine == notLeader:
 		return p.notLeading()
 	case clients < 0 || clients == mine:

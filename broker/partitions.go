@@ -112,14 +112,21 @@ func (ps *partitions) get(tp protocol.TopicPartition) *Partition {
 
 // leader is a partition that this broker leads, or why there is none: the code that clients are sent.
 func (ps *partitions) leader(tp protocol.TopicPartition) (*Partition, error) {
+	p, err := ps.here(tp)
+	if err == nil && !p.leads() {
+		return nil, p.notLeading()
+	}
+	return p, err
+}
+
+// here is the partition if this broker holds it, whether or not it leads it.
+func (ps *partitions) here(tp protocol.TopicPartition) (*Partition, error) {
 	t := ps.topic(tp.Topic)
 	switch p := t.at(tp.Partition); {
 	case t == nil || !t.has(tp.Partition):
 		return nil, protocol.UnknownTopicOrPartition
 	case p == nil:
 		return nil, t.absent(tp.Partition)
-	case !p.leads():
-		return nil, p.notLeading()
 	default:
 		return p, nil
 	}

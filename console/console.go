@@ -1,10 +1,12 @@
 // Package console is the admin side over HTTP: health, metrics, profiles, groups, a page that shows what is there, and the
 // scrub. It reads through a View that the caller brings.
 //
-// Invariant: no request changes what is kept, and none waits for longer than it takes to read what the View holds already.
+// Invariant: no GET changes anything or waits for longer than it takes to read what the View holds already, and no page of another
+// site can send anything else.
 package console
 
 import (
+	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -33,6 +35,9 @@ type View interface {
 	// Scrub has everything read and checked, unless that is being done already; ScrubStatus says how it goes.
 	Scrub() broker.ScrubStatus
 	ScrubStatus() broker.ScrubStatus
+	// Drain has everything moved off a broker of the cluster, or ends that. It waits until the cluster has agreed to it.
+	Drain(ctx context.Context, id int32, drain bool) error
+	ClusterStatus() broker.ClusterStatus
 }
 
 //go:embed page.html
@@ -51,7 +56,7 @@ func Server(v View, g prometheus.Gatherer, log *slog.Logger) *http.Server {
 	}
 }
 
-// Handler is /livez, /readyz, /metrics, /debug/pprof/, /scrub, /groups and the page at /.
+// Handler is /livez, /readyz, /metrics, /debug/pprof/, /scrub, /cluster, /groups and the page at /.
 func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
 	page := template.Must(template.New("page.html").Funcs(template.FuncMap{
 		"bytes": byteText, "since": sinceText, "sum": sumBytes, "span": spanText,
@@ -86,6 +91,12 @@ func Handler(v View, g prometheus.Gatherer, log *slog.Logger) http.Handler {
 			}
 			answerJSON(w, http.StatusAccepted, v.Scrub())
 		})))
+	mux.HandleFunc("GET /cluster", func(w http.ResponseWriter, _ *http.Request) {
+		answerJSON(w, http.StatusOK, v.ClusterStatus())
+	})
+	own := http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { drain(v, w, r) }))
+	mux.Handle("POST /cluster/drain/{id}", own)
+	mux.Handle("DELETE /cluster/drain/{id}", own)
 	mux.HandleFunc("GET /groups", func(w http.ResponseWriter, r *http.Request) { groups(v, w, r) })
 	mux.HandleFunc("GET /groups/{name}", func(w http.ResponseWriter, r *http.Request) { group(v, w, r.PathValue("name")) })
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {

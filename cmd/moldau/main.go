@@ -70,7 +70,7 @@ func newRoot(w world) *cobra.Command {
 	root.SetErr(w.stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newServe(w), newDev(w), newVersion(w), newTopic(w), newProduce(w), newConsume(w), newGroup(w),
-		newLog(w))
+		newLog(w), newCluster(w))
 	return root
 }
 

@@ -173,6 +173,12 @@ func scriptNotLeader(s *session) {
 		s.at(leader)
 		s.write(name, int32(p), simple(3).bytes())
 	}
+	for p, follower := range []int{2, 3, 1} { // it knows what is committed when it has asked once more
+		s.at(follower)
+		s.until("committed at the follower", fetch(13, name, id, int32(p), 0), func(r kmsg.Response) bool {
+			return r.(*kmsg.FetchResponse).Topics[0].Partitions[0].HighWatermark == 3
+		})
+	}
 	for at := 1; at <= 3; at++ {
 		s.at(at)
 		for p := range int32(3) {

@@ -64,21 +64,21 @@ func scriptFollowerDown(t *testing.T, s *session) {
 		one.Acks = 1
 		s.ask("two where three must be, but only the leader is waited for", one)
 	})
-	s.ask("more replicas than brokers that run", createTopics(7, newTopic(s.name("refused"), 1, 3)))
+	s.ask("more replicas than brokers that run", createTopics(4, newTopic(s.name("refused"), 1, 3)))
 	fenced := newTopic(s.name("fenced"), -1, -1)
 	for p, rs := range [][]int32{{1, 2}, {3, 1}} {
 		a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
 		a.Partition, a.Replicas = int32(p), rs
 		fenced.ReplicaAssignment = append(fenced.ReplicaAssignment, a)
 	}
-	s.ask("assigned to a broker that does not run", createTopics(7, fenced))
+	s.ask("assigned to a broker that does not run", createTopics(4, fenced))
 	s.synced(s.name("fenced"), 1, 1, []int32{3, 1}, []int32{1})
 	s.ask("made", metadataOf(12, s.name("fenced")))
 	only := newTopic(s.name("nobody"), -1, -1)
 	a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
 	a.Replicas = []int32{3}
 	only.ReplicaAssignment = append(only.ReplicaAssignment, a)
-	s.ask("assigned only to a broker that does not run", createTopics(7, only))
+	s.ask("assigned only to a broker that does not run", createTopics(4, only))
 	s.each(60, func(v int16) {
 		req := kmsg.NewPtrDescribeClusterRequest()
 		req.Version, req.EndpointType, req.IncludeFencedBrokers = v, 1, true

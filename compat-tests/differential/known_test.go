@@ -42,7 +42,7 @@ var knownTable = []known{
 		"Kafka has null or empty by the moment at which it finds out that there is no such topic; clients take both"},
 	{"fetch-limits", regexp.MustCompile(`negative`), regexp.MustCompile(`.`), false,
 		"Kafka fails with an exception (-1); here a negative limit is none at all, which leaves the first batch"},
-	{"cluster-replica-fetch", regexp.MustCompile(`^replica (2|3|9),`), regexp.MustCompile(`.`), false,
+	{"cluster-replica-fetch", regexp.MustCompile(`^replica (2|3|9|-2),`), regexp.MustCompile(`.`), false,
 		"Kafka believes a replica that does not say of which life it is, and hangs up on one that is none; here both are refused"},
 	{"fetch-versions", regexp.MustCompile(`isolation level 2`), regexp.MustCompile(`.`), false,
 		"Kafka fails with an exception (-1); here what is not read_uncommitted is read_committed"},

@@ -25,6 +25,7 @@ var directions = []struct {
 
 	{"cluster/config", nil},
 	{"cluster/meta", []string{"protocol", "cluster/config", "internal/invariant"}},
+	{"cluster/spread", nil},
 	{"cluster/adopt", []string{"protocol", "protocol/fields", "cluster/config", "cluster/meta"}},
 	{"cluster/replica", []string{"protocol", "storage/epoch", "internal/invariant"}},
 	{"cluster/quorum", []string{"protocol", "cluster/meta", "storage/vfs", "internal/invariant"}},
@@ -42,9 +43,10 @@ var directions = []struct {
 	{"broker/...", []string{
 		"protocol/...", "storage/...", "cluster/...", "coordinator/...", "security/...", "broker/...", "internal/invariant",
 	}},
-	{"console", []string{"broker"}},
+	{"console", []string{"broker", "protocol"}},
 	{"cmd/...", []string{
-		"broker", "console", "security", "storage/...", "cluster/config", "cluster/link", "protocol/...", "cmd/...", "bench/...",
+		"broker", "console", "security", "storage/...", "cluster/config", "cluster/link", "cluster/spread", "cluster/quorum",
+		"protocol/...", "cmd/...", "bench/...",
 	}},
 
 	{"bench/...", []string{"protocol/...", "broker/...", "storage/...", "cluster/...", "coordinator/...", "bench/..."}},
