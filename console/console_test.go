@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"moldau.io/moldau/broker"
+	"moldau.io/moldau/protocol"
 )
 
 // fixed is a View of things that do not change.
@@ -35,6 +37,20 @@ func (f fixed) TopicStatus() []broker.TopicStatus {
 			{Number: 1, Leader: -1, Start: -1, End: -1, Bytes: -1},
 		}},
 	}
+}
+
+func (f fixed) ClusterStatus() broker.ClusterStatus {
+	return broker.ClusterStatus{Cluster: "c1", Node: 7, Brokers: []broker.MemberStatus{{ID: 7, State: broker.MemberAlive, Version: "1.2"}}}
+}
+
+func (f fixed) Drain(_ context.Context, id int32, drain bool) error {
+	switch {
+	case id == 9:
+		return protocol.BrokerIDNotRegistered
+	case drain:
+		return protocol.Errorf(protocol.InvalidRequest, "broker %d is the only one", id)
+	}
+	return nil
 }
 
 func (f fixed) GroupStatus(limit int) broker.GroupList {
@@ -182,6 +198,37 @@ func TestByteText(t *testing.T) {
 	for n, want := range map[int64]string{-1: "-", 0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 30: "5.0 GiB"} {
 		if got := byteText(n); got != want {
 			t.Errorf("%d bytes are %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestDrainIsAskedForByTheOperatorAlone(t *testing.T) {
+	ask := func(v View, method, path, site string) (int, string) {
+		req := httptest.NewRequest(method, path, nil)
+		if site != "" {
+			req.Header.Set("Sec-Fetch-Site", site)
+		}
+		w := httptest.NewRecorder()
+		Handler(v, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)).ServeHTTP(w, req)
+		return w.Code, w.Body.String()
+	}
+	for _, c := range []struct {
+		v                  View
+		method, path, site string
+		status             int
+		says               string
+	}{
+		{fixed{}, "GET", "/cluster", "", http.StatusOK, `"version":"1.2"`},
+		{fixed{}, "DELETE", "/cluster/drain/7", "", http.StatusOK, `"state":"alive"`},
+		{fixed{}, "POST", "/cluster/drain/7", "", http.StatusConflict, "the only one"},
+		{fixed{}, "POST", "/cluster/drain/9", "", http.StatusNotFound, ""},
+		{fixed{}, "POST", "/cluster/drain/x", "", http.StatusNotFound, "no broker's id"},
+		{fixed{}, "DELETE", "/cluster/drain/7", "cross-site", http.StatusForbidden, ""},
+		{fixed{}, "GET", "/cluster/drain/7", "", http.StatusMethodNotAllowed, ""},
+		{fixed{notReady: errors.New("not yet")}, "DELETE", "/cluster/drain/7", "", http.StatusServiceUnavailable, "not yet"},
+	} {
+		if status, body := ask(c.v, c.method, c.path, c.site); status != c.status || !strings.Contains(body, c.says) {
+			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.site, status, body)
 		}
 	}
 }

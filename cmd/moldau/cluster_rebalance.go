@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,9 +30,10 @@ type moveView struct {
 
 // planView is what rebalance prints.
 type planView struct {
-	Moves []moveView `json:"moves"`
-	Bytes int64      `json:"bytes"`
-	Done  bool       `json:"done"` // false with --dry-run
+	Moves     []moveView `json:"moves"`
+	Bytes     int64      `json:"bytes"`
+	Elections int        `json:"elections"` // partitions that others lead than their preferred replicas, now
+	Done      bool       `json:"done"`      // false with --dry-run
 }
 
 func newClusterRebalance(w world, c *cluster) *cobra.Command {
@@ -62,7 +64,7 @@ func newClusterRebalance(w world, c *cluster) *cobra.Command {
 				return err
 			}
 		}
-		if len(plan.Moves) > 0 && !dry {
+		if len(plan.Moves)+plan.Elections > 0 && !dry {
 			if !yes && !confirmed(w) {
 				return errors.New("nothing was moved; --yes does not ask")
 			}
@@ -105,6 +107,9 @@ func planOf(ctx context.Context, c *cluster, admin *adminFlag) (*planView, error
 		}
 		var parts []spread.Partition
 		for _, p := range v.parts {
+			if p.Leader >= 0 && p.Leader != p.Replicas[0] && slices.Contains(p.ISR, p.Replicas[0]) {
+				plan.Elections++
+			}
 			parts = append(parts, spread.Partition{Topic: p.Topic, Number: p.Partition, Replicas: p.Replicas,
 				Bytes: v.bytes[p.Topic][p.Partition]})
 		}
@@ -118,9 +123,15 @@ func planOf(ctx context.Context, c *cluster, admin *adminFlag) (*planView, error
 }
 
 func (p *planView) print(w io.Writer) error {
-	if len(p.Moves) == 0 {
+	if p.Elections > 0 {
+		fmt.Fprintf(w, "%d partitions are led by others than their preferred replicas, which will lead them\n", p.Elections)
+	}
+	if len(p.Moves)+p.Elections == 0 {
 		_, err := fmt.Fprintln(w, "replicas and leaderships are spread as evenly as they can be")
 		return err
+	}
+	if len(p.Moves) == 0 {
+		return nil
 	}
 	t := newTable(w, "TOPIC", "PARTITION", "FROM", "TO", "COPIED")
 	for _, m := range p.Moves {
@@ -166,7 +177,7 @@ func (m carrier) run(ctx context.Context) error {
 				bytesText(m.plan.Bytes)), time.Since(began), done, len(left)))
 		}
 	}
-	return nil
+	return m.elect(ctx, nil) // of those that did not move, too
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -180,7 +191,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// move moves some partitions, waits for them, and has the preferred replicas lead.
+// move moves some partitions, waits for them, and has the preferred replicas lead them.
 func (m carrier) move(ctx context.Context, batch []moveView) error {
 	var set kadm.TopicsSet
 	if err := m.c.groups(ctx, func(ctx context.Context, adm groupAdmin) error {
@@ -218,6 +229,11 @@ func (m carrier) move(ctx context.Context, batch []moveView) error {
 			}
 		}
 	}
+	return m.elect(ctx, set)
+}
+
+// elect has the preferred replicas lead, as far as they can: of all partitions where set is nil.
+func (m carrier) elect(ctx context.Context, set kadm.TopicsSet) error {
 	return m.c.groups(ctx, func(ctx context.Context, adm groupAdmin) error {
 		elected, err := adm.ElectLeaders(ctx, kadm.ElectPreferredReplica, set)
 		if err != nil {

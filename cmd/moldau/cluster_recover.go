@@ -122,5 +122,5 @@ func confirm(w world, yes bool, v recoveredView) error {
 func newRaftID() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // it never fails
-	return binary.BigEndian.Uint64(b[:]) | 1<<33
+	return binary.BigEndian.Uint64(b[:])>>3 | 1<<32
 }

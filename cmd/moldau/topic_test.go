@@ -150,7 +150,8 @@ func TestNoBrokerSaysWhereAndHowToStartOne(t *testing.T) {
 func TestEveryCommandHasAnExample(t *testing.T) {
 	for _, c := range []string{
 		"topic create", "topic list", "topic describe", "topic alter", "topic delete", "produce", "consume",
-		"group list", "group describe", "group reset", "group delete",
+		"group list", "group describe", "group reset", "group delete", "cluster status", "cluster drain", "cluster rebalance",
+		"cluster remove",
 	} {
 		code, out, errs := command(t, nil, append(strings.Fields(c), "--help")...)
 		if code != 0 || errs != "" || !strings.Contains(out, "Examples:\n") || !strings.Contains(out, "moldau "+c) ||
