@@ -85,7 +85,7 @@ func (w *twoDisks) metadata(topic string) []kmsg.MetadataResponseTopicPartition 
 	pages.ResponsePartitionLimit = 100
 	for i, p := range w.c.Do(brokertest.Latest(pages)).(*kmsg.DescribeTopicPartitionsResponse).Topics[0].Partitions {
 		m := parts[i]
-		if p.ErrorCode != m.ErrorCode || p.LeaderID != m.Leader || !slices.Equal(p.ISR, m.ISR) ||
+		if p.ErrorCode != 0 || p.LeaderID != m.Leader || !slices.Equal(p.ISR, m.ISR) ||
 			!slices.Equal(p.OfflineReplicas, m.OfflineReplicas) {
 			w.Errorf("DescribeTopicPartitions says %+v, Metadata %+v", p, m)
 		}

@@ -112,7 +112,7 @@ func (d drainer) run(ctx context.Context, undo bool) (left drainedView, err erro
 
 // wait looks until the broker has nothing, or nothing that anybody could take.
 func (d drainer) wait(ctx context.Context) (left drainedView, err error) {
-	began, told, first := time.Now(), time.Time{}, -1
+	began, told, first, settled := time.Now(), time.Time{}, -1, 0
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -128,7 +128,9 @@ func (d drainer) wait(ctx context.Context) (left drainedView, err error) {
 			return left, err
 		}
 		left = drainedView{d.id, true, b.Leaders, b.Replicas}
-		if b.Leaders == 0 && b.Replicas == v.stuck(d.id) && v.Moving == 0 {
+		if b.Leaders > 0 || b.Replicas != v.stuck(d.id) || v.Moving > 0 {
+			settled = 0
+		} else if settled++; settled == 2 || b.Replicas == 0 { // a look is no moment: a move may begin or end in the middle
 			return left, nil
 		}
 		if now := time.Now(); now.Sub(told) >= 2*time.Second {

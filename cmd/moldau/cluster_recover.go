@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	clusters "moldau.io/moldau/cluster"
 	"moldau.io/moldau/cluster/quorum"
 	"moldau.io/moldau/storage"
 	"moldau.io/moldau/storage/vfs"
@@ -81,7 +80,7 @@ func recoverQuorum(w world, data string, yes, dry bool, out output) (err error) 
 		if err := confirm(w, yes, v); err != nil {
 			return err
 		}
-		r, err := quorum.Recover(fsys, dir, newRaftID())
+		r, err := quorum.Recover(fsys, dir, clusters.NewQuorumID())
 		if err != nil {
 			return dataErrorf("%w; it can be run again", err)
 		}
@@ -116,11 +115,4 @@ func confirm(w world, yes bool, v recoveredView) error {
 		return errors.New("nothing was changed; --yes does not ask")
 	}
 	return nil
-}
-
-// newRaftID is an id that no member of any quorum has ever had.
-func newRaftID() uint64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	return binary.BigEndian.Uint64(b[:])>>3 | 1<<32
 }

@@ -45,7 +45,7 @@ var directions = []struct {
 	}},
 	{"console", []string{"broker", "protocol"}},
 	{"cmd/...", []string{
-		"broker", "console", "security", "storage/...", "cluster/config", "cluster/link", "cluster/spread", "cluster/quorum",
+		"broker", "console", "security", "storage/...", "cluster", "cluster/config", "cluster/link", "cluster/spread", "cluster/quorum",
 		"protocol/...", "cmd/...", "bench/...",
 	}},
 
