@@ -254,8 +254,8 @@ func (w *world) plantElection(r *meta.PartitionChangesRecord, j int) {
 		b := w.q.image().Broker(id)
 		if b != nil && !b.Fenced && !slices.Contains(p.ISR, id) && id != ch.To.Leader {
 			ch.To.Leader = id
-			ch.Fields |= meta.FieldISR
-			ch.To.ISR = []protocol.BrokerID{id}
+			ch.Fields |= meta.FieldISR | meta.FieldELR
+			ch.To.ISR, ch.To.ELR = []protocol.BrokerID{id}, nil
 			return
 		}
 	}

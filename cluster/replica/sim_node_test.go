@@ -143,6 +143,13 @@ func (n *node) call(cmd meta.Command, done func(reply meta.Reply, err error, ans
 	} else if n.hint < 0 || n.rng.IntN(8) == 0 {
 		n.hint = n.rng.IntN(len(w.nodes))
 	}
+	if w.o.fault == "old controllers answer" && n.rng.IntN(2) == 0 {
+		for _, o := range w.nodes {
+			if o.running() && o.office != nil && o.office.stale {
+				n.hint = o.i
+			}
+		}
+	}
 	over := false
 	finish := func(r meta.Reply, err error, answered bool) {
 		if !over {
