@@ -55,6 +55,9 @@ func (c *Controller) updateFeature(cmd UpdateFeatures, u FeatureUpdate) error {
 	default:
 		return refuse("Local controller %d only supports versions %s", cmd.Node, supported)
 	}
+	if why := c.unsupported(cmd.Node, u); why != "" {
+		return refuse("%s", why)
+	}
 	switch {
 	case u.Level < now && u.Kind == Upgrade:
 		return refuse("Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe " +
@@ -70,6 +73,27 @@ func (c *Controller) updateFeature(cmd UpdateFeatures, u FeatureUpdate) error {
 			u.Level, why)
 	}
 	return nil
+}
+
+// unsupported says which broker could not do what a feature at that level asks for. One that is down counts too: it comes back, and
+// would be refused. asked has said so itself.
+func (c *Controller) unsupported(asked protocol.BrokerID, u FeatureUpdate) string {
+	if u.Level == 0 {
+		return ""
+	}
+	for _, b := range c.image.Brokers() {
+		if b.ID == asked {
+			continue
+		}
+		i := slices.IndexFunc(b.Features, func(f FeatureRange) bool { return f.Name == u.Name })
+		switch {
+		case i < 0:
+			return fmt.Sprintf("Broker %d does not support this feature.", b.ID)
+		case u.Level < b.Features[i].Min || u.Level > b.Features[i].Max:
+			return fmt.Sprintf("Broker %d only supports versions %s", b.ID, b.Features[i])
+		}
+	}
+	return ""
 }
 
 // String is the range as Kafka writes it.

@@ -62,3 +62,37 @@ func TestUpdateFeatures(t *testing.T) {
 		"to 7. Unsafe metadata downgrade is not supported in this version.")
 	says(update(false, FeatureUpdate{"metadata.version", 33, Upgrade}), "")
 }
+
+func TestAFeatureIsFinalizedWhenEveryBrokerHasIt(t *testing.T) {
+	p := newPlant(t, 1)
+	update := func(level int16, kind FeatureUpdateKind) string {
+		t.Helper()
+		if err := p.do(UpdateFeatures{Updates: []FeatureUpdate{{"group.version", level, kind}}, Node: 1,
+			Supported: []FeatureRange{{Name: "group.version", Max: 2}}}).(UpdateFeaturesReply).Outcome.Err(); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	register := func(features ...FeatureRange) { t.Helper(); p.do(RegisterBroker{ID: 2, Features: features}) }
+	for _, c := range []struct {
+		features []FeatureRange
+		level    int16
+		kind     FeatureUpdateKind
+		want     string
+	}{
+		{nil, 1, Upgrade, "Invalid update version 1 for feature group.version. Broker 2 does not support this feature."},
+		{[]FeatureRange{{Name: "group.version", Max: 1}}, 2, Upgrade,
+			"Invalid update version 2 for feature group.version. Broker 2 only supports versions 0-1"},
+		{[]FeatureRange{{Name: "group.version", Max: 1}}, 1, Upgrade, ""},
+		{[]FeatureRange{{Name: "group.version", Max: 2}}, 2, Upgrade, ""},
+		{[]FeatureRange{{Name: "group.version", Max: 2}}, 0, SafeDowngrade, ""},
+	} {
+		if c.features != nil {
+			c.features = append(c.features, FeatureRange{Name: metadataVersion, Min: 7, Max: 33})
+		}
+		register(c.features...)
+		if got := update(c.level, c.kind); got != c.want {
+			t.Errorf("%v to %d: %q, want %q", c.features, c.level, got, c.want)
+		}
+	}
+}
