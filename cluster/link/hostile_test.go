@@ -178,7 +178,7 @@ func TestWhatWaitsForAPeerIsBounded(t *testing.T) {
 	l.Handle("big", func(context.Context, Peer, []byte) ([]byte, error) { return make([]byte, BodyBytesMax), nil })
 	c := raw(t, l)
 	eventually(t, "it is taken", func() bool { return l.inbound.Load() == 1 })
-	for id := range uint64(16) {
+	for id := range uint64(8) {
 		f := callFrame(id, "big", nil)
 		b := binary.BigEndian.AppendUint32(nil, uint32(f.bytes()))
 		if _, err := c.Write(append(b, f.head...)); err != nil {
