@@ -165,15 +165,15 @@ func (f *replicaFetch) collect(now time.Time) (enough bool) {
 		return true
 	}
 	s.take()
-	n := 0
-	for _, x := range s.ready {
+	due := s.ready
+	s.ready, s.spare = s.spare[:0], nil
+	for _, x := range due {
+		x.isReady = false
 		limit := int64(f.req.MaxBytes) - f.got
 		if f.got > 0 && limit <= 0 && !f.full {
-			s.ready[n] = x // for the next fetch
-			n++
+			s.look(x) // for the next fetch
 			continue
 		}
-		x.isReady = false
 		res, bytes := f.look(now, x, int(max(0, limit)))
 		f.got += bytes
 		switch {
@@ -186,8 +186,8 @@ func (f *replicaFetch) collect(now time.Time) (enough bool) {
 			f.quiet = append(f.quiet, x)
 		}
 	}
-	clear(s.ready[n:])
-	s.ready = s.ready[:n]
+	clear(due)
+	s.spare = due[:0]
 	return enough || f.got > 0 && f.got >= min(int64(f.req.MinBytes), int64(f.req.MaxBytes))
 }
 

@@ -40,6 +40,7 @@ type replicaSession struct {
 	ended bool
 	parts map[partID]*replicaPart
 	ready []*replicaPart // to be looked at, in order
+	spare []*replicaPart // room for the next ready
 
 	used time.Time // guarded by replicaSessions.mu
 }
@@ -148,7 +149,7 @@ func (s *replicaSession) end() {
 		x.unbind()
 	}
 	clear(s.parts)
-	s.ready = nil
+	s.ready, s.spare = nil, nil
 }
 
 // bind has the partition tell of what happens in it.

@@ -203,3 +203,15 @@ func TestAckedRecordsAreOnEveryReplicaInSync(t *testing.T) {
 		}
 	}
 }
+
+// An answer that is full leaves some partitions for the next one: none is forgotten.
+func TestAFollowerGetsEverythingThroughSmallAnswers(t *testing.T) {
+	rs := newReplicas(t, 2, "replica.fetch.response.max.bytes", "500", "replica.fetch.max.bytes", "300")
+	rs.assign(5, 1, 5, 1, 2)
+	for i := range 200 {
+		rs.put(1, i%5, fmt.Sprint("a record of some length, so that few fit into an answer: ", i))
+	}
+	for i := range 5 {
+		rs.same(i, 40)
+	}
+}
