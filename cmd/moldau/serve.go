@@ -151,6 +151,20 @@ func (sv *server) sayNotes() {
 	if keys := sv.s.notes.Unknown; len(keys) > 0 {
 		sv.log.Warn("unknown to Kafka and to moldau", "keys", strings.Join(keys, ","))
 	}
+	if len(sv.s.clusterKey) == 0 && !loopback(sv.s.clusterListen) {
+		sv.log.Warn("whoever reaches the cluster address can join the cluster, and read what brokers say to each other; give all "+
+			"brokers the same moldau.gossip.key, or keep others away from this address", "address", sv.s.clusterListen)
+	}
+}
+
+// loopback says that nobody but this machine reaches an address. An empty one is none.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
 }
 
 // listen opens the sockets.
