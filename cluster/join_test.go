@@ -144,8 +144,8 @@ func (m *machine) stop() {
 
 // kill ends the node as kill -9 would, as far as others can see: they are told nothing, and refused from then on.
 func (m *machine) kill() {
-	disk := m.fs.KillClone()
 	m.port.Kill()
+	disk := m.fs.KillClone() // nothing that is written from now on has been promised to anybody
 	m.node.Abandon()
 	m.stop()
 	m.fs = disk

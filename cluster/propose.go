@@ -194,7 +194,8 @@ func (n *Node) unanswered(ctx context.Context, cmd meta.Command, err error) erro
 		return ctx.Err()
 	case errors.Is(err, link.ErrClosed):
 		return ErrClosed
-	case errors.Is(err, link.ErrUnreachable), errors.Is(err, link.ErrBusy), repeatable(cmd):
+	case errors.Is(err, link.ErrUnreachable), errors.Is(err, link.ErrBusy), repeatable(cmd),
+		errors.Is(err, protocol.BrokerNotAvailable), errors.Is(err, protocol.ThrottlingQuotaExceeded): // the link's: not begun
 		return errNotTaken
 	case errors.Is(err, link.ErrLost), errors.Is(err, context.Canceled), errors.Is(err, protocol.NotController):
 		return errLost

@@ -157,8 +157,8 @@ func (b *Broker) Switch() *link.Switch { return b.link.sw }
 // that moment. Restart brings it back.
 func (b *Broker) Kill() {
 	b.T.Helper()
-	disk := b.o.FS.(*vfs.Mem).KillClone()
 	b.link.port.Kill()
+	disk := b.o.FS.(*vfs.Mem).KillClone() // nothing that is written from now on has been promised to anybody
 	b.Broker.Abandon()
 	broken := b.o.Broken
 	b.o.Broken = true
