@@ -30,6 +30,10 @@ type Config struct {
 	// it, and needs a ClusterListen. None: a new folder begins a cluster.
 	Join []string
 
+	// Begin is how many brokers, this one and those at Join, form a new cluster together, where this is the one that begins
+	// it; 0 where another does. It is for brokers that are all started with the same list (controller.quorum.voters).
+	Begin int
+
 	// ClusterListen is the address for gossip and the metadata quorum (moldau.cluster.listen); empty: none, so that nobody
 	// can join. ClusterListenElse is used where ClusterListen is taken, if it is not empty. ClusterAdvertise is what other
 	// brokers dial, where that is another.

@@ -89,9 +89,15 @@ func (c *Config) join(ctx context.Context, who identity, m storage.Meta, found b
 		asked = protocol.BrokerID(c.Static.NodeID())
 	}
 	id, members, err := address.Admit(ctx, cluster.JoinConfig{
-		Addrs: c.Join, Asked: asked, ClusterID: who.clusterID,
+		Addrs: c.Join, Asked: asked, ClusterID: who.clusterID, Begin: c.Begin,
 		Progress: func(text string) { c.Log.Info(text) },
 	})
+	if errors.Is(err, cluster.ErrBegin) && !found {
+		if who.address = address; who.clusterID == "" {
+			who.clusterID = storage.NewID()
+		}
+		return who, nil
+	}
 	if err != nil {
 		return who, errors.Join(err, address.Close())
 	}

@@ -24,8 +24,16 @@ type JoinConfig struct {
 	// Patience is for how long members that do not answer are asked again. Default 60 s.
 	Patience time.Duration
 
+	// Begin is how many brokers are to form a cluster together, of which this one is to begin it. It does so when a majority
+	// of them, itself included, wait to join: who has lost its disk must not begin a second cluster beside the first. 0: it
+	// never does.
+	Begin int
+
 	young bool // it has not been asked for long
 }
+
+// ErrBegin says that there is no cluster to join yet, and that this broker is the one to begin it.
+var ErrBegin = errors.New("this broker begins the cluster")
 
 // ErrJoin says that no cluster has taken this broker in.
 var ErrJoin = errors.New("cannot join")
@@ -79,6 +87,9 @@ func (a *Address) Admit(ctx context.Context, cfg JoinConfig) (Identity, []string
 			a.Identify(id)
 			return id, append(answer.Members, cfg.Addrs...), nil
 		}
+		if cfg.Begin > 0 && 1+a.waiting(ctx, cfg.Addrs) > cfg.Begin/2 {
+			return Identity{}, nil, ErrBegin
+		}
 		if time.Since(start) >= cfg.Patience {
 			return Identity{}, nil, fmt.Errorf("%w: no member has answered for %s: %s; see that one runs and that its "+
 				"cluster address (--cluster-listen) can be reached from here, and name that with --join",
@@ -95,6 +106,19 @@ func (a *Address) Admit(ctx context.Context, cfg JoinConfig) (Identity, []string
 			return Identity{}, nil, ctx.Err()
 		}
 	}
+}
+
+// waiting counts the brokers at addrs that wait to join a cluster.
+func (a *Address) waiting(ctx context.Context, addrs []string) (n int) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for _, addr := range addrs {
+		var who whoAnswer
+		if err := a.call(ctx, addr, methodWho, struct{}{}, &who); err == nil && who.ClusterID == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // askAll asks one member after the other. faults say of each that did not answer why; the error is that nothing will come of

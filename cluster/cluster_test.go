@@ -335,3 +335,51 @@ func TestABrokerThatStopsInOrderIsLetGo(t *testing.T) {
 	}
 	propose(t, nodes[1], create("after", 1))
 }
+
+// TestBrokersWithTheSameListFormOneCluster starts three brokers that know of each other and of no cluster.
+func TestBrokersWithTheSameListFormOneCluster(t *testing.T) {
+	sw := link.NewSwitch()
+	var addrs []*Address
+	var list []string
+	for _, name := range []string{"a", "b", "c"} {
+		a, err := Listen(t.Context(), AddressConfig{Network: sw.Of(name), Listen: "127.0.0.1:0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addrs, list = append(addrs, a), append(list, a.String())
+	}
+	t.Cleanup(func() {
+		for _, a := range addrs {
+			_ = a.Close()
+		}
+	})
+	sw.Isolate("a")
+	short := JoinConfig{Addrs: list[1:], Asked: 1, Begin: 3, Patience: 100 * time.Millisecond}
+	if _, _, err := addrs[0].Admit(t.Context(), short); !errors.Is(err, ErrJoin) {
+		t.Fatalf("one that reaches nobody: %v", err) // the others may have a cluster already
+	}
+	sw.HealAll()
+	ids := make(chan Identity, 2)
+	for i := 1; i < 3; i++ {
+		go func() {
+			id, _, err := addrs[i].Admit(t.Context(), JoinConfig{Addrs: list, Asked: protocol.BrokerID(i + 1)})
+			if err != nil {
+				t.Error(err)
+			}
+			ids <- id
+		}()
+	}
+	if _, _, err := addrs[0].Admit(t.Context(), JoinConfig{Addrs: list[1:], Asked: 1, Begin: 3}); !errors.Is(err, ErrBegin) {
+		t.Fatalf("the first of three: %v", err)
+	}
+	n, err := Start(t.Context(), Config{FS: vfs.NewMem(), Dir: "data", NodeID: 1, Address: addrs[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Abandon(); _ = n.Close() })
+	for range 2 {
+		if id := <-ids; id.ClusterID != n.Image().ClusterID() {
+			t.Errorf("%+v is not in cluster %s", id, n.Image().ClusterID())
+		}
+	}
+}

@@ -148,7 +148,10 @@ func TestSupported(t *testing.T) {
 	f("process.roles", "broker", "")
 	f("process.roles", "controller", "its own controller")
 	f("controller.quorum.voters", "1@localhost:9093", "")
-	f("controller.quorum.voters", "1@a:9093,2@b:9093", "more than one broker")
+	f("controller.quorum.voters", "1@a:9093,2@b:9093", "")
+	f("controller.quorum.voters", "3@a:9093,2@b:9093", "does not name this node")
+	f("controller.quorum.voters", "1@a:9093,b:9093", "is not ID@HOST:PORT")
+	f("controller.quorum.bootstrap.servers", "a:9093,b:9093", "which broker begins")
 	f("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "everybody would be let in")
 	f("config.providers", "file", "as they stand")
 }

@@ -81,7 +81,7 @@ func (sv *server) open(ctx context.Context, level *slog.LevelVar) error {
 	s := sv.s
 	b, err := broker.New(ctx, broker.Config{
 		Static: s.static, NodeGiven: s.nodeGiven, FS: sv.fs, Dirs: s.dirs, ClusterID: s.clusterID,
-		Join: s.join, ClusterListen: s.clusterListen, ClusterListenElse: s.clusterListenElse,
+		Join: s.join, Begin: s.begin, ClusterListen: s.clusterListen, ClusterListenElse: s.clusterListenElse,
 		ClusterAdvertise: s.clusterAdvertise, ClusterKey: s.clusterKey, Network: sv.network,
 		Log: sv.log, Level: level, Version: thisBuild().Version,
 	})

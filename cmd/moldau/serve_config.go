@@ -68,6 +68,7 @@ type settings struct {
 	nodeGiven bool   // whether anyone said which id this node has
 
 	join              []string
+	begin             int // how many brokers form a cluster that this one begins; 0: it does not
 	clusterListen     string
 	clusterListenElse string // where clusterListen is taken; empty: nowhere
 	clusterAdvertise  string
@@ -144,6 +145,9 @@ func (s *settings) cluster(join string) error {
 	if s.static.Origin("moldau.cluster.listen") == "" {
 		s.clusterListenElse = anyPort
 	}
+	if err := s.together(); err != nil {
+		return usageErrorf("bad configuration:\n%w", err)
+	}
 	host, _, err := net.SplitHostPort(s.clusterListen)
 	if ip := net.ParseIP(host); err == nil && s.clusterAdvertise == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
 		return usageErrorf("--cluster-listen %s is no address that other brokers could dial: add --cluster-advertise HOST:PORT, "+
@@ -152,6 +156,35 @@ func (s *settings) cluster(join string) error {
 	text, _ := s.static.Get("moldau.gossip.key")
 	s.clusterKey, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	return err // none: the configuration has been checked
+}
+
+// together is for brokers that are all started with the same controller.quorum.voters, as a compose file of the apache/kafka
+// image does: the one with the lowest id begins the cluster, the others join it. They use the addresses of the controllers.
+func (s *settings) together() error {
+	voters, err := s.static.QuorumVoters()
+	if err != nil || len(voters) == 0 || len(s.join) > 0 {
+		return err
+	}
+	if l, ok := s.static.ControllerListener(); ok && s.clusterListenElse != "" {
+		if l.Host == "" {
+			l.Host = "0.0.0.0"
+		}
+		s.clusterListen = l.Address()
+	}
+	s.clusterListenElse = ""
+	s.begin = len(voters)
+	for _, v := range voters {
+		switch id := s.static.NodeID(); {
+		case v.ID == id && s.clusterAdvertise == "":
+			s.clusterAdvertise = v.Addr
+		case v.ID < id:
+			s.begin = 0
+		}
+		if v.ID != s.static.NodeID() {
+			s.join = append(s.join, v.Addr)
+		}
+	}
+	return nil
 }
 
 func mentions(layers []config.Layer, key string) bool {

@@ -152,7 +152,7 @@ func TestBadUsageIsExitCode2(t *testing.T) {
 	f("neither host:port", nil, "serve", "--listen", "here")
 	f("is no address that a client can connect to", nil, "serve", "--advertise", "0.0.0.0:9092")
 	f("host:port is wanted", nil, "serve", "--join", "10.0.0.1")
-	f("more than one broker are not there yet", []string{"KAFKA_CONTROLLER_QUORUM_VOTERS=1@a:9093,2@b:9093"}, "serve")
+	f("does not name this node", []string{"KAFKA_CONTROLLER_QUORUM_VOTERS=3@a:9093,2@b:9093"}, "serve")
 	f("its own controller", []string{"KAFKA_PROCESS_ROLES=controller"}, "serve")
 	f("everybody would be let in", nil, "serve", "--set", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer")
 	f("no such file", nil, "serve", "--config", "/does/not/exist.properties")
