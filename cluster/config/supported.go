@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,8 +50,8 @@ func (s *Static) QuorumVoters() ([]Voter, error) {
 	for _, entry := range list {
 		id, addr, ok := strings.Cut(entry, "@")
 		n, err := strconv.ParseInt(id, 10, 32)
-		host, _, addrErr := net.SplitHostPort(addr)
-		if !ok || err != nil || n < 0 || addrErr != nil || host == "" {
+		colon := strings.LastIndexByte(addr, ':')
+		if !ok || err != nil || n < 0 || colon < 1 || colon == len(addr)-1 {
 			return nil, fmt.Errorf("controller.quorum.voters: %q is not ID@HOST:PORT", entry)
 		}
 		out = append(out, Voter{ID: int32(n), Addr: addr})
