@@ -111,8 +111,11 @@ func TestReassignmentIsCancelled(t *testing.T) {
 	if err := w.move("a", nil); protocol.CodeOf(err) != protocol.InvalidReplicaAssignment {
 		t.Errorf("going back would lose what only 3 has: %v", err)
 	}
-	w.set("a", "unclean.leader.election.enable", "true")
 	w.restart(1, true)
+	if err := w.move("a", nil); protocol.CodeOf(err) != protocol.InvalidReplicaAssignment {
+		t.Errorf("the same where somebody is alive who could lead: %v", err)
+	}
+	w.set("a", "unclean.leader.election.enable", "true")
 	if err := w.move("a", nil); err != nil || w.c.image.Topic("a").Partitions[0].Leader != 1 {
 		t.Errorf("%v, %s", err, w.state("a"))
 	}
