@@ -212,6 +212,14 @@ func (c *Cluster) Wipe(tb testing.TB, b *Broker) {
 	}
 }
 
+// Join has a broker's next start join others than those it was first told of.
+func (b *Broker) Join(members ...*Broker) {
+	b.cfg.seat.join = nil
+	for _, m := range members {
+		b.cfg.seat.join = append(b.cfg.seat.join, m.ClusterAddr())
+	}
+}
+
 // Upgrade gives a broker another program, of which its next start is.
 func (b *Broker) Upgrade(binary string) { b.cfg.Binary = binary }
 
