@@ -225,7 +225,8 @@ func (f *fetcher) exchange(ctx context.Context) error {
 			return ctx.Err()
 		}
 		f.takeMail()
-		if f.asked-f.answered < 2 && len(f.moved)+len(f.forgotten) > 0 {
+		// Not before the session is there: a second one would not have the partitions of the first that have nothing new.
+		if f.session.epoch > 0 && f.asked-f.answered < 2 && len(f.moved)+len(f.forgotten) > 0 {
 			if err := f.request(time.Now()); err != nil {
 				return err
 			}
@@ -384,7 +385,7 @@ func (f *fetcher) take(frame []byte) error {
 		return fmt.Errorf("the leader refuses to be fetched from: %w", a.Code)
 	}
 	f.backoff = 0
-	if f.session.epoch == 0 && f.asked == f.answered { // a second one asked for a session of its own
+	if f.session.epoch == 0 && f.asked == f.answered {
 		f.session.id = a.SessionID
 		if a.SessionID != 0 {
 			f.session.epoch = 1
