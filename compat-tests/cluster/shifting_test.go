@@ -15,8 +15,9 @@ import (
 )
 
 var (
-	shiftFor  = flag.Duration("cluster.for", 30*time.Second, "for how long TestShiftingFaults goes on")
-	shiftSeed = flag.Uint64("cluster.seed", 0, "which faults it draws; 0: others each time")
+	shiftFor   = flag.Duration("cluster.for", 30*time.Second, "for how long TestShiftingFaults goes on")
+	moveRounds = flag.Int("cluster.moves", 4, "rounds of TestMovesAwayFromTheDead")
+	shiftSeed  = flag.Uint64("cluster.seed", 0, "which faults it draws; 0: others each time")
 )
 
 // TestShiftingFaults draws one fault after the other, which may overlap, in a cluster of four with three replicas of each
@@ -162,4 +163,37 @@ func (x *shifting) elect() {
 	defer cancel()
 	_, err := x.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil)
 	x.say("election of the preferred leaders: %v", err)
+}
+
+// TestMovesAwayFromTheDead: a leader is killed, and its partition is moved to another broker before it comes back.
+func TestMovesAwayFromTheDead(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, startJava(t), harness.ClusterConfig{Brokers: 4})
+	s.topic("t", 6)
+	s.open(s.franzWriter("once", "t", Idempotent, 6, 200), s.franzWriter("plain", "t", Plain, 6, 200),
+		s.franzReader("reader", "t", 6), s.prober("prober", "t"))
+	s.flowing()
+	for round := range *moveRounds {
+		p := int32(round % 6)
+		dead := s.leader("t", p)
+		id := s.id(dead)
+		others := []int32{}
+		for _, b := range s.cluster.Brokers {
+			if b != dead {
+				others = append(others, s.id(b))
+			}
+		}
+		s.say("kill -9 of %s, leader of t-%d", dead.Addr, p)
+		dead.Kill(t)
+		s.pause(time.Duration(round%4) * time.Second)
+		req := kadm.AlterPartitionAssignmentsReq{}
+		req.Assign("t", p, others)
+		_, err := s.admin.AlterPartitionAssignments(s.ctx, req)
+		s.say("t-%d moves from %d to %v: %v", p, id, others, err)
+		s.pause(time.Duration(round%3) * 300 * time.Millisecond)
+		dead.Run(t)
+		s.whole(4)
+		s.flowing()
+	}
+	s.finish()
 }

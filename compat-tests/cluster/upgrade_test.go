@@ -26,7 +26,7 @@ func older(t *testing.T) string {
 		return ""
 	}
 	harness.Run(t, patience, "", "tar", "-xf", archive, "-C", tree).Want(t)
-	build := []string{"go", "build", "-o", bin, "./cmd/moldau"}
+	build := []string{"go", "build", "-trimpath", "-o", bin, "./cmd/moldau"}
 	harness.RunIn(t, tree, []string{"CGO_ENABLED=0"}, 4*patience, "", build...).Want(t)
 	if err := os.RemoveAll(tree); err != nil {
 		t.Fatal(err)
