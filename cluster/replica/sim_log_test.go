@@ -119,8 +119,19 @@ func (d *modelDisk) kill() {
 		l.high = min(l.kept.hw, l.to)
 		l.from = max(l.kept.start, l.first)
 		l.high = max(l.high, l.from)
+		l.findEpochs()
 		l.rebuild()
 	}
+}
+
+// findEpochs has the epochs begin where the log does again, which a crash may have taken back to an earlier start.
+func (l *modelLog) findEpochs() {
+	old := l.history
+	l.history = epoch.History{}
+	for _, b := range l.all[l.index(l.from):] {
+		l.history, _ = l.history.Assign(b.LeaderEpoch(), max(b.BaseOffset(), l.from))
+	}
+	l.history, _ = l.history.Assign(old.Latest(), l.to)
 }
 
 // powerCut keeps, of what was not synced, a beginning. Everything is kept with a chance of keep in a hundred.

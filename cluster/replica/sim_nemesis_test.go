@@ -207,6 +207,9 @@ func (w *world) heal() {
 	w.quiet = true
 	w.net.Heal()
 	w.Every(time.Second, "take back", func() bool {
+		for _, n := range w.nodes {
+			n.start() // where it was to be started while it was still stopping
+		}
 		for _, b := range w.q.image().Brokers() {
 			if b.Draining {
 				w.q.ask(meta.DrainBroker{ID: b.ID})

@@ -304,7 +304,9 @@ func (sh *shell) serve(from protocol.BrokerID, brokerEpoch int64, q replica.Fetc
 			brokerEpoch = max(brokerEpoch, sh.a.Candidates[i].Epoch)
 		}
 	}
-	e, err := l.Fetched(w.Now(), replica.FollowerFetch{Replica: from, BrokerEpoch: brokerEpoch, Offset: sh.claimed(q.Offset), LogStart: q.LogStart})
+	e, err := l.Fetched(w.Now(), replica.FollowerFetch{
+		Replica: from, BrokerEpoch: brokerEpoch, Offset: sh.claimed(q.Offset), LogStart: q.LogStart,
+	})
 	if err != nil {
 		return refuse(protocol.CodeOf(err))
 	}
@@ -429,7 +431,8 @@ func (sh *shell) heard(plan replica.FetchPlan, res fetched) {
 		e = f.Bounds(res.start, res.end)
 		w.Mark("a follower has lost the leader's log")
 	} else if e, err = f.Fetched(res.FetchResult); err != nil {
-		w.Fail("%v at broker %d: %v", sh.tp, sh.n.id, err)
+		w.Fail("%v at broker %d: %v; its log has %d..%d, %v; it asked %+v, and was told %+v", sh.tp, sh.n.id, err,
+			sh.log.start(), sh.log.end(), sh.log.epochs(), plan, res.FetchResult)
 		return
 	}
 	switch {
