@@ -79,6 +79,7 @@ func (w *crew) register(id protocol.BrokerID, clean int64) error {
 	w.life++
 	r, err := w.ask(RegisterBroker{
 		ID: id, Incarnation: protocol.TopicID{15: w.life}, CleanEpoch: clean, Quorum: uint64(1000 + id), Cluster: fmt.Sprint("c", id),
+		Features: []FeatureRange{{Name: eligibleLeaderReplicas, Max: 1}},
 	})
 	if err == nil {
 		w.epoch[id] = r.(RegisterBrokerReply).Epoch
