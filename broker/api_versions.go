@@ -58,6 +58,9 @@ func handleAPIVersions(b *Broker, r *request) {
 	}
 	resp.FinalizedFeaturesEpoch = im.Offset()
 	for _, f := range im.Features() {
+		if meta.IsOwnFeature(f.Name) {
+			continue
+		}
 		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{
 			Name: f.Name, MinVersionLevel: f.Level, MaxVersionLevel: f.Level,
 		})

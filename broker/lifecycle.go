@@ -184,6 +184,7 @@ func (b *Broker) handOver(ctx context.Context) {
 func (b *Broker) register(ctx context.Context, listeners []Listener) error {
 	rack, _ := b.static.Get("broker.rack")
 	cmd := meta.RegisterBroker{Rack: rack, SameEpochs: b.keepsEpochs(), CleanEpoch: b.cleanEpoch()}
+	cmd.Features = append(cmd.Features, meta.RecordFormat())
 	for _, f := range supportedFeatures {
 		cmd.Features = append(cmd.Features, meta.FeatureRange{Name: f.Name, Min: f.MinVersion, Max: f.MaxVersion})
 	}

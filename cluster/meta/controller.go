@@ -59,7 +59,7 @@ func NewController(cfg ControllerConfig, im *Image) *Controller {
 		cfg.Lease = leaseDefault
 	}
 	c := &Controller{
-		cfg: cfg, image: im, upkeep: upkeep{grow: len(im.Brokers()) > 1}, standings: map[protocol.BrokerID]*standing{},
+		cfg: cfg, image: im, upkeep: upkeep{grow: len(im.Brokers()) > 1, reform: len(im.Brokers()) > 0}, standings: map[protocol.BrokerID]*standing{},
 		collisions: map[string][]string{},
 	}
 	for _, t := range im.Topics() {

@@ -76,10 +76,17 @@ func (c *Controller) checkRegistration(now time.Time, cmd RegisterBroker) error 
 		return protocol.Errorf(protocol.DuplicateBrokerRegistration, "another broker with id %d is alive, at %s; if it was "+
 			"stopped just now this passes within %v", cmd.ID, b.where(), c.cfg.Lease)
 	}
+	if have, reads := c.image.format(), readsUpTo(cmd.Features); reads < have {
+		return protocol.Errorf(protocol.UnsupportedVersion, "broker %d reads metadata records up to level %d, and this cluster "+
+			"writes level %d: start it with a newer build", cmd.ID, reads, have)
+	}
 	if len(cmd.Features) == 0 {
 		return nil // a build that does not say
 	}
 	for _, f := range c.image.Features() {
+		if IsOwnFeature(f.Name) {
+			continue
+		}
 		i := slices.IndexFunc(cmd.Features, func(r FeatureRange) bool { return r.Name == f.Name })
 		var r FeatureRange
 		if i >= 0 {

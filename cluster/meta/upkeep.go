@@ -10,6 +10,7 @@ import (
 // upkeep is what a controller does without being asked. It is soft state: a controller that begins looks at everything once.
 type upkeep struct {
 	recheck bool // partitions without a leader may get one now
+	reform  bool // the records may be written in a newer form now
 	grow    bool // topics of coordinators may get replicas now that they could not have before
 
 	moves   time.Time                       // when replicas may have to be moved off a broker next; zero for never
@@ -19,7 +20,7 @@ type upkeep struct {
 
 // Deadline is when Tick must be called next, zero for never.
 func (c *Controller) Deadline() time.Time {
-	if c.seen.IsZero() || c.recheck || c.grow {
+	if c.seen.IsZero() || c.recheck || c.reform || c.grow {
 		return time.Unix(0, 0) // at once
 	}
 	return earliest(c.expiry(), c.moves, c.balance)
@@ -53,6 +54,12 @@ func (c *Controller) Tick(now time.Time) []Record {
 		return c.fence(silent)
 	}
 	c.schedule(now)
+	if c.reform {
+		c.reform = false
+		if recs := c.raiseFormat(); len(recs) > 0 {
+			return recs
+		}
+	}
 	switch {
 	case c.recheck:
 		c.recheck = false
@@ -114,7 +121,10 @@ func (c *Controller) changed(before *Image, r Record) {
 			c.moves = c.seen // something to move, or somewhere to move it to
 		}
 		c.notice(r.ID, r.Fenced, c.seen)
+	case BrokerRecord:
+		c.reform = true // it may have been the last of an older build
 	case RemoveBrokerRecord:
+		c.reform = true
 		delete(c.standings, r.ID)
 		delete(c.away, r.ID)
 		c.moves = c.seen
