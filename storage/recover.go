@@ -213,7 +213,7 @@ func (r *recovery) readEpochs() error {
 	r.l.w.epochsDirty = true
 	for _, s := range r.segs {
 		err := s.Heads(0, func(head batch.Batch, _ segment.Place) bool {
-			r.epochs, _ = r.epochs.Assign(head.LeaderEpoch(), head.BaseOffset())
+			r.assign(head)
 			return true
 		})
 		if err != nil {
@@ -345,11 +345,20 @@ func (r *recovery) apply(s *segment.Segment, b batch.Batch) error {
 	if err := errors.Join(r.checkGap(s, b), r.checkEpoch(b)); err != nil {
 		return err
 	}
-	r.epochs, _ = r.epochs.Assign(b.LeaderEpoch(), b.BaseOffset())
+	r.assign(b)
 	if ended, ok := r.l.w.producers.Apply(b, r.o.now); ok && ended.Aborted {
 		s.Abort(abortedOf(ended))
 	}
 	return nil
+}
+
+// assign takes note of the epoch of a batch. The first one of all begins where the log does, as in Log.epochStart.
+func (r *recovery) assign(b batch.Batch) {
+	at := b.BaseOffset()
+	if r.epochs.Latest() == epoch.Unknown && len(r.disk.segments) > 0 {
+		at = min(at, max(r.o.start, r.disk.segments[0]))
+	}
+	r.epochs, _ = r.epochs.Assign(b.LeaderEpoch(), at)
 }
 
 // removeFrom removes the segments from the i-th on, the last one first.

@@ -46,7 +46,7 @@ func (l *Log) Truncate(to protocol.Offset) error {
 	}
 	if cut.Empty() && i == len(segs)-1 {
 		l.truncateEpochs(end)
-		return nil
+		return l.keepCutEpochs()
 	}
 	state, snapshot, err := l.producersAt(segs[:i+1], end)
 	if err == nil {
@@ -76,7 +76,7 @@ func (l *Log) Truncate(to protocol.Offset) error {
 	if err := cut.Apply(); err != nil {
 		return l.fail(err)
 	}
-	return nil
+	return l.keepCutEpochs()
 }
 
 // TruncateFully takes away everything and begins anew at start, which may lie anywhere: a follower does so whose leader
@@ -166,6 +166,23 @@ func (l *Log) truncateEpochs(end protocol.Offset) {
 		l.epochs.Store(&h)
 		l.w.epochsDirty = true
 	}
+}
+
+// keepCutEpochs makes durable that epochs were cut off. What a follower gets next may begin behind a gap, and a recovery that
+// found the old file would take it that an epoch which was cut off reaches up to there.
+func (l *Log) keepCutEpochs() error {
+	if !l.w.epochsDirty {
+		return nil
+	}
+	err := l.keeper.keepStart(l) // as in keepEpochs
+	if err == nil {
+		err = vfs.WriteFile(l.files.FS(), path.Join(l.Dir(), epochFile), l.epochs.Load().Encode())
+	}
+	if err != nil {
+		return l.storageError("truncate the log", err)
+	}
+	l.w.epochsDirty = false
+	return nil
 }
 
 // removeNow removes segments from the last one on, and the snapshots of producers behind end: a later one at the same
