@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"moldau.io/moldau/storage/inspect"
 	"moldau.io/moldau/storage/vfs"
@@ -26,18 +25,12 @@ func compareReplicas(w world, p *linePrinter, brokers []string) error {
 		dirs = append(dirs, one)
 	}
 	var failed error
-	told := time.Now()
 	c := &inspect.Comparer{
 		FS: vfs.ReadOnly(),
 		Report: func(d inspect.Difference) {
 			failed = errors.Join(failed, p.print(differenceLine{lineType{"difference"}, d}), p.flush())
 		},
-		Progress: func(bytes int64) {
-			if now := time.Now(); now.Sub(told) >= verifyProgress {
-				told = now
-				fmt.Fprintf(w.stderr, "%d MiB compared\n", bytes>>20)
-			}
-		},
+		Progress: sayProgress(w, "%d MiB compared\n"),
 	}
 	sum, err := c.Compare(dirs)
 	if err := errors.Join(err, failed); err != nil {

@@ -60,20 +60,25 @@ func newLogVerify(w world) *cobra.Command {
 	return cmd
 }
 
+// sayProgress tells on stderr from time to time how far somebody is who reads much. The format's first value is the MiB.
+func sayProgress(w world, format string, more ...any) func(bytes int64) {
+	told := time.Now()
+	return func(bytes int64) {
+		if now := time.Now(); now.Sub(told) >= verifyProgress {
+			told = now
+			fmt.Fprintf(w.stderr, format, append([]any{bytes >> 20}, more...)...)
+		}
+	}
+}
+
 func verify(w world, p *linePrinter, name string) (inspect.Summary, error) {
 	var failed error
-	told := time.Now()
 	v := &inspect.Verifier{
 		FS: vfs.ReadOnly(),
 		Report: func(f inspect.Finding) {
 			failed = errors.Join(failed, p.print(findingLine{lineType{"finding"}, f}), p.flush())
 		},
-		Progress: func(bytes int64) {
-			if now := time.Now(); now.Sub(told) >= verifyProgress {
-				told = now
-				fmt.Fprintf(w.stderr, "%s: %d MiB read\n", name, bytes>>20)
-			}
-		},
+		Progress: sayProgress(w, "%[2]s: %[1]d MiB read\n", name),
 	}
 	sum, err := v.Verify(name)
 	return sum, errors.Join(err, failed)
